@@ -1,0 +1,259 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampclient
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"go.uber.org/zap"
+)
+
+// errStopped ends a conversation that Stop ended.
+var errStopped = errors.New("stopped")
+
+// Client reports one agent to one server. All methods are safe for concurrent use and
+// none but Stop ever waits.
+type Client struct {
+	// Fixed at construction.
+	set      Settings
+	wake     chan struct{} // a level of size 1: the state has changed
+	converse func() *failure
+	soft     context.Context // ends when Stop begins: dials, exchanges and pauses end with it
+	softEnd  context.CancelFunc
+	hard     context.Context // ends when Stop runs out of time: everything ends with it
+	hardEnd  context.CancelFunc
+	done     chan struct{} // closed when run has returned
+
+	mu      sync.Mutex
+	state   state // guarded by mu
+	started bool  // guarded by mu
+	stopped bool  // guarded by mu
+
+	// Owned by run.
+	session  session
+	outage   outage
+	backoff  backoff
+	interval time.Duration // between heartbeats, or polls; a server may move it
+	answered bool          // this conversation has had an answer
+	told     map[string]time.Time
+}
+
+// New makes a client that does nothing until Start.
+func New(set Settings, initial Report) *Client {
+	set = set.withDefaults()
+	c := &Client{
+		set:      set,
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		state:    newState(initial),
+		session:  session{maxSend: set.MaxSend},
+		outage:   outage{logger: set.Logger},
+		interval: set.HeartbeatInterval,
+		told:     make(map[string]time.Time),
+	}
+	c.soft, c.softEnd = context.WithCancel(context.Background())
+	c.hard, c.hardEnd = context.WithCancel(context.Background())
+	c.converse = c.converseWebSocket
+	if s := set.Endpoint.Scheme; s == "http" || s == "https" {
+		c.converse = c.converseHTTP
+		c.interval = set.PollingInterval
+	}
+	return c
+}
+
+// Start begins to report. It returns at once; a second Start, or one after Stop, does
+// nothing.
+func (c *Client) Start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started || c.stopped {
+		return
+	}
+	c.started = true
+	go c.run()
+}
+
+// Stop says goodbye if a connection is up and ends everything that Start began, within
+// 1.5 s or when ctx ends, whichever is first. Stopping twice is harmless.
+func (c *Client) Stop(ctx context.Context) {
+	c.mu.Lock()
+	c.stopped = true
+	started := c.started
+	c.mu.Unlock()
+
+	c.softEnd()
+	if started {
+		limit := time.AfterFunc(stopLimit, c.hardEnd)
+		defer limit.Stop()
+		defer context.AfterFunc(ctx, c.hardEnd)()
+		<-c.done
+	}
+	c.hardEnd()
+}
+
+// SetDescription sets who the agent says it is.
+func (c *Client) SetDescription(d *protobufs.AgentDescription) { set(c, partDescription, d) }
+
+// SetHealth sets how it is. The caller limits how often; see componenthealth.
+func (c *Client) SetHealth(h *protobufs.ComponentHealth) { set(c, partHealth, h) }
+
+// SetEffectiveConfig sets what it runs.
+func (c *Client) SetEffectiveConfig(e *protobufs.EffectiveConfig) { set(c, partEffectiveConfig, e) }
+
+// SetComponents sets what it is built of: the hash and the whole list.
+func (c *Client) SetComponents(a *protobufs.AvailableComponents) { set(c, partComponents, a) }
+
+// SetCustomCapabilities sets which custom capabilities it has.
+func (c *Client) SetCustomCapabilities(cc *protobufs.CustomCapabilities) {
+	set(c, partCustomCapabilities, cc)
+}
+
+func set[M partValue](c *Client, p part, m M) {
+	c.mu.Lock()
+	news := setPart(&c.state, p, m)
+	c.mu.Unlock()
+	if news {
+		select {
+		case c.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+func (c *Client) snapshot() state {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// run has one conversation after the other until Stop.
+func (c *Client) run() {
+	defer close(c.done)
+	for {
+		c.session.begin()
+		c.answered = false
+		f := c.converse()
+		if c.answered {
+			c.set.Observer.Connected(false)
+		}
+		if c.soft.Err() != nil {
+			return
+		}
+		c.outage.failed(f, time.Now())
+		if !c.pause(c.delay(f)) {
+			return
+		}
+	}
+}
+
+// delay is how long to stay away after f.
+func (c *Client) delay(f *failure) time.Duration {
+	d := c.backoff.next()
+	if f.retryAfter > 0 {
+		d = max(d, after(f.retryAfter))
+	}
+	return d
+}
+
+// pause waits, and reports whether to go on.
+func (c *Client) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.soft.Done():
+		return false
+	}
+}
+
+// take acts on a message of the server. A failure ends the conversation.
+func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
+	c.set.Observer.Received(size)
+	v := c.session.receive(msg, c.snapshot(), time.Now())
+	for _, d := range v.dropped {
+		c.set.Observer.Dropped(d.what, d.reason)
+	}
+	switch {
+	case v.foreign:
+		return nil
+	case v.unavailable:
+		return &failure{
+			reason:     ReasonUnavailable,
+			err:        errors.New("server answered that it is unavailable"),
+			retryAfter: v.retryAfter,
+		}
+	}
+	c.noteAnswer()
+	c.refuse(v.refused)
+	if v.rejected != "" {
+		c.set.Observer.Dropped("report", ReasonRejected)
+		c.say("rejected", "The OpAMP server rejected a message of this agent",
+			zap.String("error", clip(v.rejected)))
+	}
+	if v.heartbeat > 0 {
+		c.interval = v.heartbeat
+	}
+	if v.newUID != nil {
+		c.mu.Lock()
+		c.state.uid = *v.newUID
+		c.mu.Unlock()
+		c.set.OnInstanceUID(*v.newUID)
+	}
+	return nil
+}
+
+// noteAnswer notes that a server of ours is there and speaks OpAMP.
+func (c *Client) noteAnswer() {
+	if !c.answered {
+		c.answered = true
+		c.set.Observer.Connected(true)
+	}
+	c.outage.answered(time.Now())
+}
+
+// refuse counts what the server would have us do.
+func (c *Client) refuse(offers []string) {
+	for _, offer := range offers {
+		c.set.Observer.Refused(offer)
+		c.say("refused "+offer, "Refused an offer of the OpAMP server: this agent only reports",
+			zap.String("offer", offer))
+	}
+}
+
+// say logs a line that may recur, once a minute for one kind. The kinds are a closed set.
+func (c *Client) say(kind, text string, fields ...zap.Field) {
+	now := time.Now()
+	if last, ok := c.told[kind]; ok && now.Sub(last) < quiet {
+		return
+	}
+	c.told[kind] = now
+	c.set.Logger.Warn(text, fields...)
+}
+
+// noteSent counts a message that went out and what was too large to go with it.
+func (c *Client) noteSent(out outgoing, size int) {
+	c.set.Observer.Sent(size)
+	for _, p := range out.reported {
+		c.set.Observer.Reported(parts[p].name)
+	}
+	for _, p := range out.tooLarge {
+		c.set.Observer.Dropped(parts[p].name, ReasonTooLarge)
+		c.say("too large "+parts[p].name, "A part of the report is too large to send and was left out",
+			zap.String("part", parts[p].name), zap.Int("limit_bytes", c.set.MaxSend))
+	}
+}
+
+// clip bounds a text of the server for a log line.
+func clip(s string) string {
+	const limit = 256
+	if len(s) > limit {
+		return s[:limit] + "..."
+	}
+	return s
+}

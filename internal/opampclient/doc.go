@@ -1,0 +1,37 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package opampclient is one agent's way to an OpAMP server: state goes in, frames
+// go out.
+//
+// A [Client] holds what the server should know now ([Report]). Every connection
+// starts from nothing told: its first message carries all of it, later ones only
+// what changed since, and nothing is sent when nothing changed but the heartbeat.
+// So a restarted server is current after one message, and a lost, late or repeated
+// update does no harm.
+//
+// # Who runs
+//
+// Start starts one goroutine, which owns the connection, the session (what this
+// server was told) and all writing. While a WebSocket is up it has a reader and a
+// watchdog beside it. Set* only write the state and nudge. Stop ends all of them,
+// within [stopLimit] whatever the peer does.
+//
+// # Bounds
+//
+//   - Reading: [Settings.MaxReceive] bytes a message, counted after decompression.
+//   - Writing: [Settings.MaxSend] bytes a message; what does not fit is left out,
+//     the effective config first, and counted.
+//   - Every dial, handshake, exchange, write and close has a deadline; a silent
+//     WebSocket is pinged and then given up.
+//   - Connects are spaced by a jittered exponential back-off, which a server that
+//     accepts and then closes does not reset.
+//   - A server that asks for everything gets it once a second at most.
+//   - The log has one line for an outage and one for its end.
+//
+// # Read-only
+//
+// Nothing that a server sends reaches the collector. Offers are refused and counted
+// ([Observer.Refused]); what a server may move is the identity it assigns to this
+// agent, the pace of heartbeats, within bounds, and when to come back.
+package opampclient

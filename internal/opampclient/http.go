@@ -1,0 +1,139 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampclient
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+const contentType = "application/x-protobuf"
+
+// converseHTTP polls until an exchange fails. One request is in flight at a time.
+func (c *Client) converseHTTP() *failure {
+	poll := time.NewTimer(c.interval)
+	defer poll.Stop()
+	early := time.NewTimer(time.Hour)
+	defer early.Stop()
+	due := false
+	for {
+		out, wait := c.session.next(c.snapshot(), time.Now())
+		if out.msg == nil && due {
+			out.msg = c.session.heartbeat(c.snapshot())
+		}
+		if out.msg != nil {
+			if f := c.poll(out); f != nil {
+				return c.leaveHTTP(f)
+			}
+			due = false
+			poll.Reset(c.interval)
+			continue // what was said may want an answer
+		}
+		if wait > 0 {
+			early.Reset(wait)
+		}
+		select {
+		case <-c.soft.Done():
+			return c.leaveHTTP(&failure{reason: ReasonShutdown, err: errStopped})
+		case <-c.wake:
+		case <-early.C:
+		case <-poll.C:
+			due = true
+		}
+	}
+}
+
+// poll is one exchange and what follows from it.
+func (c *Client) poll(out outgoing) *failure {
+	ctx, cancel := context.WithTimeout(c.soft, exchangeLimit)
+	defer cancel()
+	before := c.answered
+	reply, size, f := c.exchange(ctx, out)
+	if f == nil {
+		f = c.take(reply, size)
+	}
+	switch {
+	case f == nil:
+		c.backoff.reset()
+		if !before && c.answered {
+			c.set.Observer.ConnectAttempt("ok")
+		}
+	case c.soft.Err() != nil:
+		c.set.Observer.Disconnected(ReasonShutdown)
+	case before:
+		c.set.Observer.Disconnected(f.reason)
+	default:
+		c.set.Observer.ConnectAttempt(string(f.reason))
+	}
+	return f
+}
+
+// exchange posts a message and reads the reply.
+func (c *Client) exchange(ctx context.Context, out outgoing) (*protobufs.ServerToAgent, int, *failure) {
+	body, err := proto.Marshal(out.msg)
+	if err != nil {
+		return nil, 0, &failure{reason: ReasonMalformed, err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.set.Endpoint.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, broken(err)
+	}
+	req.Header = c.header()
+	req.Header.Set("Content-Type", contentType)
+	// Not sent (it has no value), but net/http then tries once more where a kept
+	// connection was closed under it. The same report twice does no harm.
+	req.Header["Idempotency-Key"] = []string{}
+
+	resp, err := c.noRedirects().Do(req)
+	if err != nil {
+		return nil, 0, broken(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, 0, refusal(resp)
+	}
+	c.noteSent(out, len(body))
+	return c.readReply(resp)
+}
+
+func (c *Client) readReply(resp *http.Response) (*protobufs.ServerToAgent, int, *failure) {
+	if got := resp.Header.Get("Content-Type"); got != "" {
+		if media, _, err := mime.ParseMediaType(got); err != nil || media != contentType {
+			return nil, 0, &failure{reason: ReasonMalformed, err: fmt.Errorf(
+				"%w: reply of type %.64q, want %s; is this the OpAMP endpoint?", opampwire.ErrMalformed, got, contentType)}
+		}
+	}
+	// net/http has undone gzip, so the limit counts what it expanded to.
+	body, err := opampwire.ReadLimited(resp.Body, c.set.MaxReceive)
+	if err != nil {
+		return nil, 0, broken(err)
+	}
+	reply := new(protobufs.ServerToAgent)
+	if err := opampwire.ParseMessage(body, reply); err != nil {
+		return nil, 0, broken(err)
+	}
+	return reply, len(body), nil
+}
+
+// leaveHTTP passes f on, and says goodbye first where Stop has ended a conversation that
+// went well. What was in flight has been called off; the goodbye says all that is left.
+func (c *Client) leaveHTTP(f *failure) *failure {
+	if c.soft.Err() == nil || c.outage.down {
+		return f
+	}
+	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
+	defer cancel()
+	// Nobody waits for the reply: the agent is gone.
+	_, _, _ = c.exchange(ctx, outgoing{msg: c.session.goodbye(c.snapshot())})
+	return f
+}

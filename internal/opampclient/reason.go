@@ -1,0 +1,148 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampclient
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// Reason says in a word why a connect, a connection or a message came to nothing. The
+// set is closed, so that it can label a metric.
+type Reason string
+
+// What can go wrong.
+const (
+	ReasonRefused           Reason = "refused"            // nobody listens there
+	ReasonDNS               Reason = "dns"                // the host's name has no address
+	ReasonTLS               Reason = "tls"                // handshake or certificate
+	ReasonTimeout           Reason = "timeout"            // no answer in time
+	ReasonUnauthorized      Reason = "unauthorized"       // 401, 403 or 407
+	ReasonRedirect          Reason = "redirect"           // 3xx: never followed
+	ReasonThrottled         Reason = "throttled"          // 429 or 503
+	ReasonStatus            Reason = "http_status"        // any other status
+	ReasonNetwork           Reason = "network"            // the connection broke
+	ReasonClosed            Reason = "closed_by_server"   // with a Close frame
+	ReasonUnavailable       Reason = "unavailable"        // ServerErrorResponse UNAVAILABLE
+	ReasonMalformed         Reason = "malformed"          // not an OpAMP message
+	ReasonTooLarge          Reason = "too_large"          // past a size limit
+	ReasonSilent            Reason = "silent"             // no pong
+	ReasonStuck             Reason = "stuck"              // the server does not read
+	ReasonShutdown          Reason = "shutdown"           // we hung up
+	ReasonForeignUID        Reason = "foreign_uid"        // meant for another agent
+	ReasonTooOften          Reason = "too_often"          // past a rate limit
+	ReasonOutOfRange        Reason = "out_of_range"       // an absurd value
+	ReasonRejected          Reason = "rejected"           // BAD_REQUEST: the server could not read it
+	ReasonUnknownCapability Reason = "unknown_capability" // a custom message nobody here takes
+)
+
+// failure is a connect, an exchange or a connection that ended, and how long the server
+// asked us to stay away; 0 is no word on it.
+type failure struct {
+	reason     Reason
+	err        error
+	retryAfter time.Duration
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// refusal is the failure that an HTTP status means.
+func refusal(resp *http.Response) *failure {
+	f := &failure{reason: ReasonStatus, err: fmt.Errorf("server answered %s", statusText(resp.StatusCode))}
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusProxyAuthRequired:
+		f.reason = ReasonUnauthorized
+	case code >= 300 && code < 400:
+		f.reason = ReasonRedirect
+		f.err = fmt.Errorf("server answered %s: redirects are not followed, set the endpoint to the final address", statusText(code))
+	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
+		f.reason = ReasonThrottled
+		f.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
+		f.err = fmt.Errorf("server answered %s: is this the OpAMP endpoint?", statusText(code))
+	}
+	return f
+}
+
+func statusText(code int) string {
+	return fmt.Sprintf("%d %s", code, http.StatusText(code))
+}
+
+// parseRetryAfter reads seconds or a date; what makes no sense is no word on it.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	if value == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, min(at.Sub(now), maxRetryAfter))
+	}
+	return 0
+}
+
+// broken is the failure that an error of the network, TLS or the WebSocket means.
+func broken(err error) *failure {
+	return &failure{reason: reasonOf(err), err: withoutURL(err)}
+}
+
+func reasonOf(err error) Reason {
+	var (
+		dns       *net.DNSError
+		unknownCA x509.UnknownAuthorityError
+		badHost   x509.HostnameError
+		badCert   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		alert     tls.AlertError
+		record    tls.RecordHeaderError
+		closed    websocket.CloseError
+		timeout   interface{ Timeout() bool }
+	)
+	switch {
+	case errors.Is(err, opampwire.ErrMalformed):
+		return ReasonMalformed
+	case errors.Is(err, opampwire.ErrTooLarge), errors.Is(err, websocket.ErrMessageTooBig):
+		return ReasonTooLarge
+	case errors.As(err, &verify), errors.As(err, &unknownCA), errors.As(err, &badHost),
+		errors.As(err, &badCert), errors.As(err, &alert), errors.As(err, &record),
+		errors.Is(err, http.ErrSchemeMismatch):
+		return ReasonTLS
+	case errors.As(err, &dns):
+		return ReasonDNS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ReasonRefused
+	case errors.As(err, &closed):
+		return ReasonClosed
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return ReasonTimeout
+	}
+	return ReasonNetwork
+}
+
+// withoutURL drops the address that net/http puts in front of an error: its query may
+// hold a token, and the endpoint is logged beside it anyway.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

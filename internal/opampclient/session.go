@@ -1,0 +1,171 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampclient
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+)
+
+// session is what the server was told, and what it asked for. It is pure: time comes
+// in, messages come out. One goroutine owns it.
+//
+// It lives as long as the client; begin forgets what the last connection was told.
+type session struct {
+	maxSend int // bytes
+
+	seq      uint64            // of the next message
+	greeted  bool              // this connection has had its first message
+	told     [partCount]uint64 // version of each part that this connection was told
+	wantFull bool              // the server asked for everything
+	wantList bool              // the server asked for the list of components
+	lastFull time.Time         // when everything was last told
+	lastList time.Time         // when the list was last told
+
+	uidChanges []time.Time // when a new instance UID was taken, within uidChangeWindow
+}
+
+// outgoing is a message to send and what went into it, or was left out of it.
+type outgoing struct {
+	msg      *protobufs.AgentToServer
+	reported []part
+	tooLarge []part
+}
+
+// begin starts a connection: nothing has been told on it.
+func (s *session) begin() {
+	s.greeted = false
+	s.told = [partCount]uint64{}
+	s.wantFull, s.wantList = false, false
+}
+
+// next is the message that the server needs now. Without one, wait says how long until
+// a request that came too early may be answered; 0 is for good.
+//
+// What next returns counts as told. If it can't be delivered the connection is over,
+// and begin makes the next one tell everything.
+func (s *session) next(st state, now time.Time) (outgoing, time.Duration) {
+	full, list, wait := s.due(now)
+	if !full && !list && !s.stale(st) {
+		return outgoing{}, wait
+	}
+	s.greeted = true
+	var out outgoing
+	msg := s.envelope(st)
+	for p, h := range st.parts {
+		whole := part(p) == partComponents && list
+		if h.version == 0 || (!full && !whole && s.told[p] == h.version) {
+			continue
+		}
+		parts[p].put(msg, h.value, whole)
+		s.told[p] = h.version
+		out.reported = append(out.reported, part(p))
+	}
+	out.msg = msg
+	s.fit(&out)
+	s.seq++
+	return out, wait
+}
+
+// due says whether everything, or the list of components, is to be told now, and how
+// long a request that came too early has to wait. The greeting counts: a server that
+// asks for everything in every answer gets it once a second, not twice.
+func (s *session) due(now time.Time) (full, list bool, wait time.Duration) {
+	if !s.greeted {
+		s.lastFull = now
+		return true, false, 0
+	}
+	if s.wantFull {
+		if wait = early(s.lastFull, now); wait == 0 {
+			s.wantFull, s.wantList = false, false
+			s.lastFull, s.lastList = now, now
+			return true, true, 0
+		}
+	}
+	if s.wantList {
+		w := early(s.lastList, now)
+		if w == 0 {
+			s.wantList = false
+			s.lastList = now
+			return false, true, wait
+		}
+		if wait == 0 || w < wait {
+			wait = w
+		}
+	}
+	return false, false, wait
+}
+
+// early is how long from now it is still too early to do again what was done at last.
+func early(last, now time.Time) time.Duration {
+	since := now.Sub(last)
+	if since < 0 || since >= fullReportGap { // below 0 the clock went back
+		return 0
+	}
+	return fullReportGap - since
+}
+
+// stale reports whether a part has changed since it was told.
+func (s *session) stale(st state) bool {
+	for p, h := range st.parts {
+		if s.told[p] != h.version {
+			return true
+		}
+	}
+	return false
+}
+
+// heartbeat is the least that a message can be.
+func (s *session) heartbeat(st state) *protobufs.AgentToServer {
+	msg := s.envelope(st)
+	s.seq++
+	return msg
+}
+
+// goodbye is the last message of an agent (AgentDisconnect).
+func (s *session) goodbye(st state) *protobufs.AgentToServer {
+	msg := s.envelope(st)
+	msg.AgentDisconnect = &protobufs.AgentDisconnect{}
+	s.seq++
+	return msg
+}
+
+func (s *session) envelope(st state) *protobufs.AgentToServer {
+	return &protobufs.AgentToServer{
+		InstanceUid:  st.uid.Bytes(),
+		SequenceNum:  s.seq,
+		Capabilities: uint64(st.capabilities),
+	}
+}
+
+// fit leaves parts out until the message is within its limit, those first that grow
+// without bound. What was left out stays told, so that it is not tried in a loop.
+func (s *session) fit(out *outgoing) {
+	for _, p := range []part{partEffectiveConfig, partComponents, partHealth, partDescription} {
+		if proto.Size(out.msg) <= s.maxSend {
+			return
+		}
+		if clearPart(out.msg, p) {
+			out.tooLarge = append(out.tooLarge, p)
+		}
+	}
+}
+
+func clearPart(msg *protobufs.AgentToServer, p part) bool {
+	before := proto.Size(msg)
+	switch p {
+	case partEffectiveConfig:
+		msg.EffectiveConfig = nil
+	case partComponents:
+		msg.AvailableComponents = nil
+	case partHealth:
+		msg.Health = nil
+	case partDescription:
+		msg.AgentDescription = nil
+	}
+	return proto.Size(msg) < before
+}

@@ -1,0 +1,360 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// incoming is a message that was read, or what was wrong with it.
+type incoming struct {
+	msg  *protobufs.ServerToAgent
+	size int
+	err  error
+}
+
+// socket is one WebSocket with its reader and its watchdog.
+type socket struct {
+	// Fixed at construction.
+	conn     *websocket.Conn
+	raw      io.Closer // under conn: closing it ends whatever waits on conn
+	opened   time.Time
+	incoming chan incoming // never closed
+	gone     context.Context
+	leave    context.CancelFunc
+	work     sync.WaitGroup
+
+	lastRead atomic.Int64 // unix nanoseconds of the last whole message or pong
+
+	ended chan *failure // size 1: why reader or watchdog gave up; the first one counts
+
+	// Owned by run.
+	frame []byte // of the last write, used again
+}
+
+// converseWebSocket has one connection, from dial to close.
+func (c *Client) converseWebSocket() *failure {
+	s, f := c.dial()
+	if f != nil {
+		c.set.Observer.ConnectAttempt(string(f.reason))
+		return f
+	}
+	c.set.Observer.ConnectAttempt("ok")
+	s.work.Go(func() { s.read() })
+	s.work.Go(func() { s.watch() })
+
+	f = c.serve(s)
+	s.shut()
+	if c.answered && time.Since(s.opened) >= proven {
+		c.backoff.reset()
+	}
+	c.set.Observer.Disconnected(f.reason)
+	return f
+}
+
+func (c *Client) dial() (*socket, *failure) {
+	ctx, cancel := context.WithTimeout(c.soft, dialLimit)
+	defer cancel()
+	client, raw := c.upgradeClient()
+	conn, resp, err := websocket.Dial(ctx, c.set.Endpoint.String(), &websocket.DialOptions{
+		HTTPClient:      client,
+		HTTPHeader:      c.header(),
+		CompressionMode: websocket.CompressionDisabled, // a limit must count what is decompressed
+	})
+	if err != nil {
+		if raw.body != nil {
+			_ = raw.body.Close() // upgraded, but not to our liking
+		}
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			return nil, refusal(resp)
+		}
+		return nil, broken(err)
+	}
+	conn.SetReadLimit(c.set.MaxReceive)
+	return newSocket(conn, raw.body), nil
+}
+
+func newSocket(conn *websocket.Conn, raw io.Closer) *socket {
+	s := &socket{
+		conn:     conn,
+		raw:      raw,
+		opened:   time.Now(),
+		incoming: make(chan incoming),
+		ended:    make(chan *failure, 1),
+	}
+	s.gone, s.leave = context.WithCancel(context.Background())
+	s.lastRead.Store(s.opened.UnixNano())
+	return s
+}
+
+// header is what goes with each request. The UID lets a balancer keep one agent on one
+// server (HTTP header OpAMP-Instance-UID).
+func (c *Client) header() http.Header {
+	h := c.set.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	h.Set("OpAMP-Instance-UID", c.snapshot().uid.String())
+	return h
+}
+
+// noRedirects is the caller's client with our redirect policy.
+func (c *Client) noRedirects() *http.Client {
+	client := *c.set.HTTPClient
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
+
+// upgradeClient is a client for one dial, which keeps hold of the upgraded connection.
+func (c *Client) upgradeClient() (*http.Client, *rawBody) {
+	client := c.noRedirects()
+	raw := &rawBody{base: client.Transport}
+	if raw.base == nil {
+		raw.base = http.DefaultTransport
+	}
+	client.Transport = raw
+	client.Timeout = 0 // of the whole connection, were it set
+	return client, raw
+}
+
+// rawBody remembers the connection under an upgrade. The WebSocket library has no way to
+// end a close handshake early; closing what is below it does.
+type rawBody struct {
+	base http.RoundTripper
+	body io.Closer
+}
+
+func (t *rawBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		t.body = resp.Body
+	}
+	return resp, err
+}
+
+// serve runs the conversation on s until it ends.
+func (c *Client) serve(s *socket) *failure {
+	beat := time.NewTimer(c.interval)
+	defer beat.Stop()
+	early := time.NewTimer(time.Hour) // for a request that came too early to be answered
+	defer early.Stop()
+	for {
+		wait, f := c.flush(s, beat)
+		if f != nil {
+			return f
+		}
+		if wait > 0 {
+			early.Reset(wait)
+		}
+		select {
+		case <-c.soft.Done():
+			c.farewell(s)
+			return &failure{reason: ReasonShutdown, err: errStopped}
+		case f := <-s.ended:
+			return f
+		case in := <-s.incoming:
+			if f := c.accept(s, in, beat); f != nil {
+				return f
+			}
+		case <-c.wake:
+		case <-early.C:
+		case <-beat.C:
+			if f := c.beat(s, beat); f != nil {
+				return f
+			}
+		}
+	}
+}
+
+// flush sends all that the server needs now.
+func (c *Client) flush(s *socket, beat *time.Timer) (time.Duration, *failure) {
+	for {
+		out, wait := c.session.next(c.snapshot(), time.Now())
+		if out.msg == nil {
+			return wait, nil
+		}
+		if f := c.send(s, out, beat); f != nil {
+			return 0, f
+		}
+	}
+}
+
+// beat sends a heartbeat, if the agent has said that it does.
+func (c *Client) beat(s *socket, beat *time.Timer) *failure {
+	st := c.snapshot()
+	if st.capabilities&protobufs.AgentCapabilities_AgentCapabilities_ReportsHeartbeat == 0 {
+		return nil // and the timer rests: the watchdog alone looks after the connection
+	}
+	return c.send(s, outgoing{msg: c.session.heartbeat(st)}, beat)
+}
+
+// send writes one message; the next heartbeat is due an interval later.
+func (c *Client) send(s *socket, out outgoing, beat *time.Timer) *failure {
+	ctx, cancel := context.WithTimeout(c.hard, writeLimit)
+	defer cancel()
+	if f := s.write(ctx, out.msg); f != nil {
+		return f
+	}
+	c.noteSent(out, len(s.frame))
+	beat.Reset(c.interval)
+	return nil
+}
+
+// accept acts on what the reader brought. What can't be read is left out; a server that
+// sends nothing else has not answered.
+func (c *Client) accept(s *socket, in incoming, beat *time.Timer) *failure {
+	if in.err != nil {
+		c.set.Observer.Received(in.size)
+		c.set.Observer.Dropped("message", ReasonMalformed)
+		if !c.answered {
+			c.outage.failed(&failure{reason: ReasonMalformed, err: in.err}, time.Now())
+		}
+		return nil
+	}
+	before := c.interval
+	if f := c.take(in.msg, in.size); f != nil {
+		c.closeGently(s, websocket.StatusNormalClosure)
+		return f
+	}
+	if c.interval != before {
+		beat.Reset(c.interval)
+	}
+	return nil
+}
+
+// farewell tells the server that the agent leaves, then closes (Closing Connection).
+func (c *Client) farewell(s *socket) {
+	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
+	defer cancel()
+	if f := s.write(ctx, c.session.goodbye(c.snapshot())); f != nil {
+		return
+	}
+	c.set.Observer.Sent(len(s.frame))
+	c.closeGently(s, websocket.StatusNormalClosure)
+}
+
+// closeGently shakes hands on the close, for as long as closeLimit allows.
+func (c *Client) closeGently(s *socket, code websocket.StatusCode) {
+	limit := time.AfterFunc(closeLimit, s.breakOff)
+	defer limit.Stop()
+	defer context.AfterFunc(c.hard, s.breakOff)()
+	_ = s.conn.Close(code, "") // it is over either way
+}
+
+// write sends msg as one frame.
+func (s *socket) write(ctx context.Context, msg proto.Message) *failure {
+	frame, err := opampwire.AppendFrame(s.frame[:0], msg)
+	if err != nil {
+		return &failure{reason: ReasonMalformed, err: err}
+	}
+	s.frame = frame
+	if err := s.conn.Write(ctx, websocket.MessageBinary, frame); err != nil {
+		return s.reasonForWrite(ctx, err)
+	}
+	return nil
+}
+
+// reasonForWrite prefers what the reader has found: a Close frame says more than the
+// broken pipe after it.
+func (s *socket) reasonForWrite(ctx context.Context, err error) *failure {
+	select {
+	case f := <-s.ended:
+		return f
+	default:
+	}
+	if ctx.Err() != nil {
+		return &failure{reason: ReasonStuck, err: fmt.Errorf("server does not read: %w", ctx.Err())}
+	}
+	return broken(err)
+}
+
+// read hands over what arrives, until the connection ends. One message is in hand at
+// most: a server that floods waits for us.
+func (s *socket) read() {
+	for {
+		kind, data, err := s.conn.Read(s.gone)
+		if err != nil {
+			s.end(broken(err))
+			return
+		}
+		s.lastRead.Store(time.Now().UnixNano())
+		in := incoming{msg: new(protobufs.ServerToAgent), size: len(data)}
+		if kind != websocket.MessageBinary {
+			in.err = fmt.Errorf("%w: a text frame", opampwire.ErrMalformed)
+		} else {
+			in.err = opampwire.ParseFrame(data, in.msg)
+		}
+		select {
+		case s.incoming <- in:
+		case <-s.gone.Done():
+			return
+		}
+	}
+}
+
+// watch pings a server that has long said nothing, and ends the connection without a pong:
+// a peer that vanished leaves no other trace.
+func (s *socket) watch() {
+	timer := time.NewTimer(silenceLimit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.gone.Done():
+			return
+		case <-timer.C:
+		}
+		if left := silenceLimit - time.Since(time.Unix(0, s.lastRead.Load())); left > 0 {
+			timer.Reset(left)
+			continue
+		}
+		if !s.ping() {
+			return
+		}
+		timer.Reset(silenceLimit)
+	}
+}
+
+func (s *socket) ping() bool {
+	ctx, cancel := context.WithTimeout(s.gone, pingLimit)
+	defer cancel()
+	if err := s.conn.Ping(ctx); err != nil {
+		s.end(&failure{reason: ReasonSilent, err: errors.New("server is silent and does not answer a ping")})
+		return false
+	}
+	s.lastRead.Store(time.Now().UnixNano())
+	return true
+}
+
+// end notes why the connection is over and ends what waits on it.
+func (s *socket) end(f *failure) {
+	select {
+	case s.ended <- f:
+	default: // somebody was first
+	}
+	s.breakOff()
+}
+
+// breakOff closes the connection without ceremony.
+func (s *socket) breakOff() { _ = s.raw.Close() }
+
+// shut ends reader and watchdog and waits for them.
+func (s *socket) shut() {
+	s.leave()
+	s.breakOff()
+	_ = s.conn.CloseNow()
+	s.work.Wait()
+}
