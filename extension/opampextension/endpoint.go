@@ -1,0 +1,101 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampextension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// validate reports everything that is wrong with an endpoint whose scheme is plain
+// or secure. The certificates are loaded, so that a missing file shows before the
+// Collector runs.
+func (c *EndpointConfig) validate(plain, secure string) error {
+	var errs []error
+	u, err := parseEndpoint(c.Endpoint, plain, secure)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("endpoint: %w", err))
+	} else if u.Scheme == secure && c.TLS.Validate() == nil { // whose errors the Collector shows itself
+		if _, err := c.TLS.LoadTLSConfig(context.Background()); err != nil {
+			errs = append(errs, fmt.Errorf("tls: %w", err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		if err := validateHeader(name, string(c.Headers[name])); err != nil {
+			errs = append(errs, fmt.Errorf("headers: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parseEndpoint reads an absolute URL of one of the two schemes. No error repeats
+// the user part, which may be a password.
+func parseEndpoint(endpoint, plain, secure string) (*url.URL, error) {
+	if endpoint == "" {
+		return nil, errNoEndpoint
+	}
+	example := fmt.Sprintf("for example %s://opamp.example.com:4320/v1/opamp", secure)
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("not a valid URL, %s", example)
+	}
+	if u.Scheme != plain && u.Scheme != secure {
+		return nil, fmt.Errorf("the scheme has to be %s or %s, %s", plain, secure, example)
+	}
+	if u.Hostname() == "" {
+		return nil, fmt.Errorf("names no host, %s", example)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("port %s is not in 1 to 65535", port)
+		}
+	}
+	if u.User != nil {
+		return nil, errors.New("holds a user or a password, which would show wherever the endpoint does; use headers or auth")
+	}
+	return u, nil
+}
+
+// reservedHeaders are made by the transport. Set by a user they would break it.
+var reservedHeaders = map[string]bool{
+	"connection":         true,
+	"content-encoding":   true,
+	"content-length":     true,
+	"content-type":       true,
+	"http2-settings":     true,
+	"keep-alive":         true,
+	"opamp-instance-uid": true,
+	"proxy-connection":   true,
+	"te":                 true,
+	"trailer":            true,
+	"transfer-encoding":  true,
+	"upgrade":            true,
+}
+
+// validateHeader never repeats the value: it may be a credential.
+func validateHeader(name, value string) error {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return fmt.Errorf("%q is not a header name", name)
+	}
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return fmt.Errorf("%s: the value has a character that a header cannot hold, such as a line break", name)
+	}
+	if lower := strings.ToLower(name); reservedHeaders[lower] || strings.HasPrefix(lower, "sec-websocket-") {
+		return fmt.Errorf("%s: cannot be set, the transport makes it", name)
+	}
+	return nil
+}
+
+// printable is the URL as far as a log line may show it: a query may hold a token.
+func printable(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
