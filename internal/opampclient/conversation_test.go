@@ -6,6 +6,7 @@ package opampclient
 import (
 	"bufio"
 	"context"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -451,6 +452,49 @@ func TestGoodbyeIsTheLastMessage(t *testing.T) {
 		time.Sleep(time.Minute)
 		assert.Empty(t, s.Rest(), "nothing after the goodbye")
 		assert.False(t, b.seen.now().up)
+	})
+}
+
+func TestGoodbyeTakesAlongWhatWasNotTold(t *testing.T) {
+	onBoth(t, func(b *bubble) {
+		s := b.serve(opamptest.Script{})
+		synctest.Wait()
+		s.Rest()
+		b.client.SetHealth(health("StatusStopping"))
+		b.client.Stop(b.t.Context())
+		synctest.Wait()
+		heard := s.Rest()
+		require.NotEmpty(t, heard)
+		last := heard[len(heard)-1]
+		assert.NotNil(t, last.AgentDisconnect)
+		said := false
+		for _, h := range heard {
+			said = said || h.Health.GetStatus() == "StatusStopping"
+		}
+		assert.True(t, said, "the last state has arrived: %q", settle(heard))
+	})
+}
+
+func TestGoodbyeRepeatsWhatWasCalledOff(t *testing.T) {
+	inBubble(t, "http", func(b *bubble) {
+		hang := make(chan struct{})
+		var posts atomic.Int32
+		s := b.serve(opamptest.Script{Refuse: func(_ http.ResponseWriter, r *http.Request) bool {
+			if posts.Add(1) != 2 {
+				return false
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-hang
+			return true
+		}})
+		synctest.Wait()
+		s.Rest()
+		b.client.SetHealth(health("StatusFatalError"))
+		synctest.Wait()
+		b.client.Stop(b.t.Context())
+		close(hang)
+		synctest.Wait()
+		assert.Equal(t, []string{"description health=StatusFatalError config components custom disconnect"}, settle(s.Rest()))
 	})
 }
 

@@ -126,14 +126,18 @@ func (c *Client) readReply(resp *http.Response) (*protobufs.ServerToAgent, int, 
 }
 
 // leaveHTTP passes f on, and says goodbye first where Stop has ended a conversation that
-// went well. What was in flight has been called off; the goodbye says all that is left.
+// went well. An exchange that was in flight has been called off, and what it told may not
+// have arrived, so the goodbye tells everything again.
 func (c *Client) leaveHTTP(f *failure) *failure {
 	if c.soft.Err() == nil || c.outage.down {
 		return f
 	}
+	if f.err != errStopped { //nolint:errorlint // identity: no exchange was in flight
+		c.session.begin()
+	}
 	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
 	defer cancel()
 	// Nobody waits for the reply: the agent is gone.
-	_, _, _ = c.exchange(ctx, outgoing{msg: c.session.goodbye(c.snapshot())})
+	_, _, _ = c.exchange(ctx, c.session.goodbye(c.snapshot()))
 	return f
 }

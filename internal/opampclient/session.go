@@ -54,18 +54,10 @@ func (s *session) next(st state, now time.Time) (outgoing, time.Duration) {
 		return outgoing{}, wait
 	}
 	s.greeted = true
-	var out outgoing
-	msg := s.envelope(st)
-	for p, h := range st.parts {
-		whole := part(p) == partComponents && list
-		if h.version == 0 || (!full && !whole && s.told[p] == h.version) {
-			continue
-		}
-		parts[p].put(msg, h.value, whole)
-		s.told[p] = h.version
-		out.reported = append(out.reported, part(p))
-	}
-	out.msg = msg
+	out := outgoing{msg: s.envelope(st)}
+	s.put(&out, st, func(p part) bool {
+		return full || (list && p == partComponents) || s.told[p] != st.parts[p].version
+	}, list)
 	s.fit(&out)
 	s.seq++
 	return out, wait
@@ -126,12 +118,28 @@ func (s *session) heartbeat(st state) *protobufs.AgentToServer {
 	return msg
 }
 
-// goodbye is the last message of an agent (AgentDisconnect).
-func (s *session) goodbye(st state) *protobufs.AgentToServer {
-	msg := s.envelope(st)
-	msg.AgentDisconnect = &protobufs.AgentDisconnect{}
+// goodbye is the last message of an agent (AgentDisconnect). It takes along what has
+// not been told yet: the reason why the collector stops may be in it.
+func (s *session) goodbye(st state) outgoing {
+	out := outgoing{msg: s.envelope(st)}
+	s.put(&out, st, func(p part) bool { return s.told[p] != st.parts[p].version }, false)
+	s.fit(&out)
+	out.msg.AgentDisconnect = &protobufs.AgentDisconnect{}
 	s.seq++
-	return msg
+	return out
+}
+
+// put adds the parts that are due to a message, and notes them as told.
+func (s *session) put(out *outgoing, st state, due func(part) bool, list bool) {
+	for i, h := range st.parts {
+		p := part(i)
+		if h.version == 0 || !due(p) {
+			continue
+		}
+		parts[p].put(out.msg, h.value, list)
+		s.told[p] = h.version
+		out.reported = append(out.reported, p)
+	}
 }
 
 func (s *session) envelope(st state) *protobufs.AgentToServer {

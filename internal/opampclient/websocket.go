@@ -240,10 +240,11 @@ func (c *Client) accept(s *socket, in incoming, beat *time.Timer) *failure {
 func (c *Client) farewell(s *socket) {
 	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
 	defer cancel()
-	if f := s.write(ctx, c.session.goodbye(c.snapshot())); f != nil {
+	out := c.session.goodbye(c.snapshot())
+	if f := s.write(ctx, out.msg); f != nil {
 		return
 	}
-	c.set.Observer.Sent(len(s.frame))
+	c.noteSent(out, len(s.frame))
 	c.closeGently(s, websocket.StatusNormalClosure)
 }
 

@@ -6,6 +6,8 @@ package opamptest
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -80,7 +82,11 @@ func Serve(t testing.TB, ln net.Listener, script Script) *Server {
 		heard:  make(chan Heard, 1<<16),
 		conns:  make(map[*websocket.Conn]struct{}),
 	}
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: time.Minute,
+		ErrorLog:          log.New(io.Discard, "", 0), // handshakes that a test makes fail
+	}
 	s.work.Go(func() { _ = s.http.Serve(ln) }) // ends with Close
 	t.Cleanup(s.Close)
 	return s

@@ -1,0 +1,184 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserverextension
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+	"go.opentelemetry.io/collector/confmap/xconfmap"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/opampserver"
+)
+
+func loadSection(t *testing.T, name string) *Config {
+	t.Helper()
+	all, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	require.True(t, all.IsSet(name), name)
+	section, err := all.Sub(name)
+	require.NoError(t, err)
+	return unmarshal(t, section)
+}
+
+func unmarshal(t *testing.T, section *confmap.Conf) *Config {
+	t.Helper()
+	cfg := createDefaultConfig().(*Config)
+	require.NoError(t, section.Unmarshal(cfg))
+	return cfg
+}
+
+// parse reads a section from YAML, on top of the defaults.
+func parse(t *testing.T, text string) *Config {
+	t.Helper()
+	var raw map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(text), &raw))
+	return unmarshal(t, confmap.NewFromStringMap(raw))
+}
+
+func TestDefaults(t *testing.T) {
+	cfg := loadSection(t, "opamp_server")
+	require.NoError(t, xconfmap.Validate(cfg))
+	assert.Equal(t, createDefaultConfig(), cfg)
+	assert.Equal(t, "127.0.0.1:4320", cfg.Agents.NetAddr.Endpoint)
+	assert.Equal(t, "/v1/opamp", cfg.Agents.Path)
+	assert.Equal(t, "127.0.0.1:4321", cfg.Web.NetAddr.Endpoint)
+	assert.Equal(t, int64(64<<20), cfg.Limits.MaxMessageSize)
+	assert.Equal(t, 90*time.Second, cfg.SilentAfter)
+	assert.False(t, cfg.Insecure)
+}
+
+func TestSectionsOfTheExampleAreValid(t *testing.T) {
+	for _, name := range []string{"opamp_server/all", "opamp_server/insecure", "opamp_server/sockets", "opamp_server/loopback"} {
+		require.NoError(t, xconfmap.Validate(loadSection(t, name)), name)
+	}
+	all := loadSection(t, "opamp_server/all")
+	assert.Equal(t, "/agents", all.Agents.Path)
+	assert.Equal(t, "agents-ca.crt", all.Agents.TLS.Get().ClientCAFile)
+	assert.Equal(t, 5*time.Second, all.Agents.ReadHeaderTimeout)
+	assert.Equal(t, LimitsConfig{MaxMessageSize: 4 << 20, MaxAgents: 100, MaxAgentsPerConnection: 10, MaxConnections: 50}, all.Limits)
+	assert.Equal(t, 5*time.Minute, all.SilentAfter)
+	assert.Equal(t, []component.ID{component.MustNewIDWithName("basicauth", "people")}, newServer(all, nopSettings()).Dependencies())
+}
+
+func TestMistakesAreNamedByTheirKey(t *testing.T) {
+	const secure = "tls: {cert_file: a, key_file: b}, auth: {authenticator: basicauth}"
+	tests := map[string]struct {
+		yaml string
+		want []string // all of them; none: valid
+	}{
+		"path without slash":    {"agents: {path: v1/opamp}", []string{`agents.path: "v1/opamp" is not a path`}},
+		"path empty":            {`agents: {path: ""}`, []string{"agents.path:"}},
+		"path not clean":        {"agents: {path: /v1//opamp}", []string{"agents.path:"}},
+		"path with query":       {"agents: {path: '/v1?x'}", []string{"agents.path:"}},
+		"path root":             {"agents: {path: /}", nil},
+		"no endpoint":           {`agents: {endpoint: ""}`, []string{"agents.endpoint: must be set"}},
+		"no port":               {"web: {endpoint: localhost}", []string{`web.endpoint: "localhost" is not host:port`}},
+		"URL":                   {"agents: {endpoint: 'ws://127.0.0.1:4320'}", []string{"agents.endpoint:", "without a scheme"}},
+		"port too large":        {"web: {endpoint: '127.0.0.1:70000'}", []string{`web.endpoint: port "70000"`}},
+		"port a name":           {"web: {endpoint: '127.0.0.1:http'}", []string{`web.endpoint: port "http"`}},
+		"port missing":          {"web: {endpoint: '127.0.0.1:'}", []string{`web.endpoint: port ""`}},
+		"udp":                   {"web: {transport: udp}", []string{"web.transport:"}},
+		"same address":          {"web: {endpoint: '127.0.0.1:4320'}", []string{"agents.endpoint and web.endpoint: both are 127.0.0.1:4320"}},
+		"same port 0":           {"{agents: {endpoint: '127.0.0.1:0'}, web: {endpoint: '127.0.0.1:0'}}", nil},
+		"same file":             {"{agents: {transport: unix, endpoint: /a}, web: {transport: unix, endpoint: /a}}", []string{"both are /a"}},
+		"no file":               {"agents: {transport: unix, endpoint: ''}", []string{"agents.endpoint: must be set"}},
+		"empty authenticator":   {"agents: {auth: {authenticator: }}", []string{"agents.auth.authenticator: must be set"}},
+		"agents body size":      {"agents: {max_request_body_size: 5}", []string{"agents.max_request_body_size:", "limits.max_message_size"}},
+		"web compression":       {"web: {compression_algorithms: [gzip]}", []string{"web.compression_algorithms:"}},
+		"agents cors":           {"agents: {cors: {allowed_origins: ['*']}}", []string{"agents.cors:"}},
+		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be greater than 0, is 0s"}},
+		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be greater than 0, is -1s"}},
+		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0}", []string{
+			"limits.max_message_size: must be greater than 0", "limits.max_agents: must be greater than 0, is -1",
+			"limits.max_agents_per_connection:", "limits.max_connections:",
+		}},
+		"everything at once": {"{agents: {path: x, endpoint: ''}, web: {endpoint: y}, silent_after: 0s}", []string{
+			"agents.path", "agents.endpoint", "web.endpoint", "silent_after",
+		}},
+
+		"agents beyond": {"agents: {endpoint: '0.0.0.0:4320'}", []string{
+			"agents.endpoint: 0.0.0.0:4320 can be reached from other hosts", "agents.tls and agents.auth (or agents.tls.client_ca_file)",
+			"127.0.0.1", "insecure: true",
+		}},
+		"web beyond":            {"web: {endpoint: '192.0.2.1:4321'}", []string{"web.endpoint: 192.0.2.1:4321 can be", "web.tls and web.auth"}},
+		"every host":            {"agents: {endpoint: ':4320'}", []string{"agents.endpoint: :4320 can be"}},
+		"by name":               {"web: {endpoint: 'fleet.example.com:4321'}", []string{"web.endpoint: fleet.example.com:4321 can be"}},
+		"lookalike":             {"web: {endpoint: 'localhost.example.com:4321'}", []string{"web.endpoint:"}},
+		"tls alone":             {"agents: {endpoint: '0.0.0.0:4320', tls: {cert_file: a, key_file: b}}", []string{"without agents.auth (or agents.tls.client_ca_file);"}},
+		"auth alone":            {"web: {endpoint: '0.0.0.0:4321', auth: {authenticator: basicauth}}", []string{"without web.tls;"}},
+		"tls and auth":          {"{agents: {endpoint: '0.0.0.0:4320', " + secure + "}, web: {endpoint: '0.0.0.0:4321', " + secure + "}}", nil},
+		"mutual tls":            {"agents: {endpoint: '0.0.0.0:4320', tls: {cert_file: a, key_file: b, client_ca_file: c}}", nil},
+		"insecure":              {"{insecure: true, agents: {endpoint: '0.0.0.0:4320'}}", nil},
+		"insecure is no pardon": {"{insecure: true, agents: {endpoint: '0.0.0.0:4320', path: x}}", []string{"agents.path"}},
+		"loopback":              {"{agents: {endpoint: '127.8.8.8:1'}, web: {endpoint: '[::1]:1'}}", nil},
+		"mapped loopback":       {"web: {endpoint: '[::ffff:127.0.0.1]:4321'}", nil},
+		"LOCALHOST":             {"web: {endpoint: 'LOCALHOST:4321'}", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := xconfmap.Validate(parse(t, tt.yaml))
+			if tt.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+			for _, want := range tt.want {
+				assert.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestUnknownKeysAreRefused(t *testing.T) {
+	section := confmap.NewFromStringMap(map[string]any{"agent": map[string]any{}})
+	require.ErrorContains(t, section.Unmarshal(createDefaultConfig()), "agent")
+}
+
+// Every example of the README is a whole configuration of the Collector whose part
+// for this extension loads and is valid.
+func TestExamplesOfTheREADME(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	blocks := strings.Split(string(readme), "```yaml\n")[1:]
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		text, _, closed := strings.Cut(block, "```")
+		require.True(t, closed)
+		var whole struct {
+			Extensions map[string]map[string]any `yaml:"extensions"`
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(text), &whole), text)
+		raw, there := whole.Extensions[metadata.Type.String()]
+		require.True(t, there, text)
+		cfg := unmarshal(t, confmap.NewFromStringMap(raw))
+		require.NoError(t, xconfmap.Validate(cfg), text)
+		for _, id := range newServer(cfg, nopSettings()).Dependencies() {
+			assert.Contains(t, whole.Extensions, id.String(), "an authenticator of the example")
+		}
+	}
+}
+
+// A reason that the README does not explain would be met first by somebody in trouble.
+func TestREADMENamesEveryReason(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, r := range opampserver.Reasons() {
+		assert.Contains(t, string(readme), "`"+string(r)+"`")
+	}
+	for _, r := range fleet.RefuseReasons() {
+		assert.Contains(t, string(readme), "`"+string(r)+"`")
+	}
+}

@@ -1,0 +1,192 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserverextension
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension"
+	"go.opentelemetry.io/collector/extension/extensioncapabilities"
+	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
+	"github.com/otel-fleetview/fleetview/internal/opampserver"
+)
+
+const (
+	// requestGrace is how long Shutdown waits for requests, agentGrace for agents:
+	// longer, because a request that was cut ends an agent's exchange.
+	requestGrace = time.Second
+	agentGrace   = 1500 * time.Millisecond
+	// tickEvery is how often the fleet looks for agents that have gone silent.
+	tickEvery = time.Second
+)
+
+var _ extensioncapabilities.Dependent = (*server)(nil)
+
+// server is the extension. The Collector calls its methods one after the other.
+type server struct {
+	// Fixed at construction.
+	config    *Config
+	telemetry component.TelemetrySettings
+
+	// Set by Start.
+	fleet   *fleet.Fleet
+	opamp   *opampserver.Server
+	api     *fleetapi.API
+	metrics *metadata.TelemetryBuilder
+	agents  *front
+	web     *front
+	stop    context.CancelFunc // ends every request, and the ticking
+	running sync.WaitGroup
+}
+
+func newServer(config *Config, set extension.Settings) *server {
+	return &server{config: config, telemetry: set.TelemetrySettings}
+}
+
+// Dependencies are the extensions that authenticate requests or stand before them.
+func (s *server) Dependencies() []component.ID {
+	return append(s.config.agentsListener().dependencies(), s.config.webListener().dependencies()...)
+}
+
+// Start opens both listeners and serves. What a failed Start began it undoes.
+func (s *server) Start(ctx context.Context, host component.Host) error {
+	s.fleet = fleet.New(fleet.Settings{
+		MaxAgents:              s.config.Limits.MaxAgents,
+		MaxAgentsPerConnection: s.config.Limits.MaxAgentsPerConnection,
+		SilentAfter:            s.config.SilentAfter,
+	})
+	s.opamp = opampserver.New(opampserver.Settings{
+		Logger:         s.telemetry.Logger,
+		MaxMessageSize: s.config.Limits.MaxMessageSize,
+		MaxConnections: s.config.Limits.MaxConnections,
+	}, reception{s.fleet})
+	s.api = fleetapi.New(s.fleet, fleetapi.Settings{})
+	if err := errors.Join(s.observe(), s.open(host)); err != nil {
+		return errors.Join(err, s.Shutdown(ctx))
+	}
+	s.running.Go(s.agents.serve)
+	s.running.Go(s.web.serve)
+	s.telemetry.Logger.Info("serving",
+		zap.String("agents", s.agentsURL()), zap.Stringer("web", s.web.ln.Addr()))
+	return nil
+}
+
+// open opens the listeners, so that a port that is taken fails Start, and begins to tick.
+func (s *server) open(host component.Host) (err error) {
+	ctx, cancel := context.WithCancel(context.Background()) // outlives Start's
+	s.stop = cancel
+	agents, web := s.config.agentsListener(), s.config.webListener()
+	if s.agents, err = openFront(ctx, agents, host, s.telemetry, frontSettings{
+		handler: agentsGuard(agents, s.config.Agents.Path, s.opamp),
+		refuse:  refuseAgent(agents, s.opamp),
+		maxBody: s.config.Limits.MaxMessageSize,
+	}); err != nil {
+		return err
+	}
+	if s.web, err = openFront(ctx, web, host, s.telemetry, frontSettings{
+		handler: s.pages(),
+		refuse:  refuseVisitor(web),
+	}); err != nil {
+		return err
+	}
+	s.web.server.Handler = webGuard(web, s.web.server.Handler)
+	s.running.Go(func() { s.tick(ctx) })
+	return nil
+}
+
+// pages is all that people can ask for.
+func (s *server) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/api/", s.api)
+	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL()}))
+	return mux
+}
+
+// agentsURL is what an agent is to be pointed at, as far as this host can tell.
+func (s *server) agentsURL() string {
+	if s.config.agentsListener().socket() {
+		return "unix:" + s.agents.ln.Addr().String()
+	}
+	scheme, host := "ws", s.agents.ln.Addr().String()
+	if s.config.Agents.TLS.HasValue() {
+		scheme = "wss"
+	}
+	if addr, ok := s.agents.ln.Addr().(*net.TCPAddr); ok && addr.IP.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			_, port, _ := net.SplitHostPort(host)
+			host = net.JoinHostPort(name, port)
+		}
+	}
+	return scheme + "://" + host + s.config.Agents.Path
+}
+
+func (s *server) tick(ctx context.Context) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			s.fleet.Tick(now)
+		}
+	}
+}
+
+// Shutdown undoes Start backwards, within two seconds whatever peers do: event
+// streams end, agents are told to go, requests in progress are waited for, what is
+// left is cut. It may be called without Start, and twice.
+func (s *server) Shutdown(ctx context.Context) error {
+	if s.fleet == nil {
+		return nil
+	}
+	s.api.Close()
+	var agentsErr, fromAgents, fromWeb error
+	var ending sync.WaitGroup
+	ending.Go(func() { agentsErr = within(ctx, agentGrace, s.opamp.Shutdown) })
+	if s.agents != nil {
+		ending.Go(func() { fromAgents = within(ctx, requestGrace, s.agents.shutdown) })
+	}
+	if s.web != nil {
+		ending.Go(func() { fromWeb = within(ctx, requestGrace, s.web.shutdown) })
+	}
+	ending.Wait()
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	if s.metrics != nil {
+		s.metrics.Shutdown()
+	}
+	s.fleet = nil
+	return errors.Join(agentsErr, fromAgents, fromWeb)
+}
+
+func within(ctx context.Context, grace time.Duration, shutdown func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	return shutdown(ctx)
+}
+
+// reception tells the fleet what agents say, and when.
+type reception struct{ fleet *fleet.Fleet }
+
+func (r reception) OnMessage(_ context.Context, c opampserver.ConnInfo, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	return r.fleet.Report(fleet.Conn(c), msg, time.Now())
+}
+
+func (r reception) OnClose(c opampserver.ConnInfo) { r.fleet.Disconnected(fleet.Conn(c), time.Now()) }

@@ -1,0 +1,101 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserverextension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// maxHeaderBytes bounds the head of a request. Credentials are the largest thing in
+// it; net/http's own bound of 1 MiB times the connections there can be is much.
+const maxHeaderBytes = 64 << 10
+
+// front is an open listener and the http.Server behind it.
+type front struct {
+	key    string
+	server *http.Server
+	ln     net.Listener
+	log    *zap.Logger
+}
+
+// frontSettings is what stands behind a listener.
+type frontSettings struct {
+	handler http.Handler
+	refuse  refuser
+	maxBody int64 // bytes of a request's body as it travels; 0: bodies are not read
+}
+
+// refuser answers a request that an authenticator of confighttp refused.
+type refuser func(w http.ResponseWriter, r *http.Request, text string, status int)
+
+// openFront opens l. Requests end when ctx does.
+func openFront(ctx context.Context, l listener, host component.Host, set component.TelemetrySettings, fs frontSettings) (*front, error) {
+	sc := *l.config // ToServer fills in defaults
+	// Nobody but the handler decodes a body: confighttp would read the beginning of a
+	// compressed one first, and wait for it as long as the peer likes. Its limit is
+	// one byte beyond the handler's, which knows how to refuse.
+	sc.CompressionAlgorithms = []string{}
+	sc.MaxRequestBodySize = fs.maxBody + 1
+	server, err := sc.ToServer(ctx, host.GetExtensions(), set, fs.handler, confighttp.WithErrorHandler(fs.refuse))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.key, err)
+	}
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.MaxHeaderBytes = maxHeaderBytes
+	server.ErrorLog = quiet(set.Logger, l.key)
+	ln, err := sc.ToListener(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s.endpoint: cannot listen on %s: %w", l.key, sc.NetAddr.Endpoint, err)
+	}
+	return &front{key: l.key, server: server, ln: ln, log: set.Logger}, nil
+}
+
+// quiet is a log for what an http.Server has to say of its peers, such as a TLS
+// handshake that failed: one line a minute.
+func quiet(logger *zap.Logger, key string) *log.Logger {
+	sampled := logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 1, 0)
+	}))
+	return log.New(complaints{log: sampled, key: key}, "", 0)
+}
+
+type complaints struct {
+	log *zap.Logger
+	key string
+}
+
+func (c complaints) Write(line []byte) (int, error) {
+	// The text of the line is the same each time: that is what the sampler goes by.
+	c.log.Warn("HTTP server complains of a peer; more of this within a minute is not logged",
+		zap.String("listener", c.key), zap.ByteString("complaint", line[:min(len(line), 500)]))
+	return len(line), nil
+}
+
+// serve accepts until shutdown. That it stopped otherwise is logged, once: an
+// extension's host takes no status reports on this version of the Collector.
+func (f *front) serve() {
+	if err := f.server.Serve(f.ln); !errors.Is(err, http.ErrServerClosed) {
+		f.log.Error("listener failed, nobody can connect any more", zap.String("listener", f.key), zap.Error(err))
+	}
+}
+
+// shutdown stops accepting, waits for requests until ctx ends and cuts what is left.
+// WebSockets are not its concern.
+func (f *front) shutdown(ctx context.Context) error {
+	if err := f.server.Shutdown(ctx); err != nil {
+		return f.server.Close()
+	}
+	return nil
+}

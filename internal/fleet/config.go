@@ -1,0 +1,84 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"strings"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+)
+
+// Config is the effective config: what an agent says that it runs.
+type Config struct {
+	// Files are sorted by name. A Collector has one, whose name is empty.
+	Files []ConfigFile
+	// Omitted counts files that were more than the limit.
+	Omitted int
+
+	sum sum
+}
+
+// ConfigFile is one file of an effective config.
+type ConfigFile struct {
+	Name        string
+	ContentType string
+	Role        string
+	// Body is valid UTF-8; other bytes were replaced by U+FFFD.
+	Body string
+	// Size is the length of the body as it was sent, in bytes.
+	Size int
+	// Truncated says that Body is only the beginning.
+	Truncated bool
+}
+
+// Hash is the SHA-256 of the whole config, in hex: equal for equal configs.
+func (c *Config) Hash() string { return c.sum.String() }
+
+func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig) *Config {
+	files := ec.GetConfigMap().GetConfigMap()
+	out := &Config{}
+	room := c.limits.MaxConfigBytes
+	for i, name := range sortedKeys(files) {
+		if i == c.limits.MaxConfigFiles {
+			c.note(CutConfigFiles)
+			out.Omitted = len(files) - i
+			break
+		}
+		f := decodeConfigFile(c, name, files[name], room)
+		room -= len(f.Body)
+		out.Files = append(out.Files, f)
+	}
+	out.sum = out.hash()
+	return out
+}
+
+func decodeConfigFile(c *cutter, name string, o *protobufs.AgentConfigObject, room int) ConfigFile {
+	f := ConfigFile{
+		Name:        c.name(name),
+		ContentType: c.name(o.GetContentType()),
+		Role:        c.name(o.GetRole()),
+		Size:        len(o.GetBody()),
+	}
+	body := o.GetBody()
+	if len(body) > room {
+		c.note(CutConfigBytes)
+		f.Truncated = true
+		body = body[:max(room, 0)]
+	}
+	f.Body = head(strings.ToValidUTF8(string(body), "\uFFFD"), room)
+	return f
+}
+
+func (c *Config) hash() sum {
+	h := newHasher()
+	h.int(c.Omitted)
+	for _, f := range c.Files {
+		h.text(f.Name)
+		h.text(f.ContentType)
+		h.text(f.Role)
+		h.text(f.Body)
+		h.int(f.Size)
+	}
+	return h.sum()
+}

@@ -1,0 +1,287 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// Fleet holds what is known of each agent. It is safe for concurrent use. No call blocks longer than the others
+// take, and none costs more the bigger the fleet is, but those that return all of it.
+type Fleet struct {
+	// Fixed at construction.
+	settings Settings
+	epoch    string
+
+	mu sync.Mutex
+
+	// Guarded by mu.
+	agents     map[opampwire.InstanceUID]*record
+	conns      map[uint64]bound // WebSockets, by the agents that spoke last on them
+	version    uint64
+	byVersion  *order // everybody, the last changed last
+	present    *order // who is connected, the last heard last
+	gone       *order // who is not, the last gone last
+	removals   removals
+	configs    interned[Config]
+	components interned[Components]
+	watchers   map[*Watcher]struct{}
+	stats      Stats
+}
+
+type bound map[opampwire.InstanceUID]*record
+
+// New returns an empty fleet.
+func New(s Settings) *Fleet {
+	byTime := func(r *record) *links { return &r.time }
+	return &Fleet{
+		settings:   s.withDefaults(),
+		epoch:      rand.Text()[:10],
+		agents:     map[opampwire.InstanceUID]*record{},
+		conns:      map[uint64]bound{},
+		byVersion:  newOrder(func(r *record) *links { return &r.version }),
+		present:    newOrder(byTime),
+		gone:       newOrder(byTime),
+		configs:    newInterned(func(c *Config) sum { return c.sum }),
+		components: newInterned(func(c *Components) sum { return c.sum }),
+		watchers:   map[*Watcher]struct{}{},
+		stats:      newStats(),
+	}
+}
+
+// Report folds a message in and returns the answer, which is never nil. The message is not kept.
+func (f *Fleet) Report(conn Conn, msg *protobufs.AgentToServer, now time.Time) *protobufs.ServerToAgent {
+	uid, err := opampwire.InstanceUIDFromBytes(msg.GetInstanceUid())
+	if err != nil {
+		return f.refuse(RefuseBadUID, badRequest(msg.GetInstanceUid(), "instance_uid: "+err.Error()))
+	}
+	r := decode(msg, f.settings.Limits)
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for reason := range r.cuts {
+		f.stats.Cuts[reason]++
+	}
+	rec := f.agents[uid]
+	if rec == nil && r.goodbye {
+		return acknowledge(uid)
+	}
+	if reply := f.admitLocked(uid, conn, rec); reply != nil {
+		return reply
+	}
+	return f.foldLocked(rec, uid, conn, r, now)
+}
+
+// admitLocked makes room for the agent, on its connection and in the fleet, or says why there is none.
+func (f *Fleet) admitLocked(uid opampwire.InstanceUID, conn Conn, rec *record) *protobufs.ServerToAgent {
+	if conn.Transport != TransportHTTP {
+		agents := f.conns[conn.ID]
+		if _, known := agents[uid]; !known && len(agents) >= f.settings.MaxAgentsPerConnection {
+			f.stats.Refused[RefuseConnectionFull]++
+			return badRequest(uid.Bytes(), "too many agents on one connection")
+		}
+	}
+	if rec != nil || len(f.agents) < f.settings.MaxAgents {
+		return nil
+	}
+	if f.gone.head == nil {
+		f.stats.Refused[RefuseFleetFull]++
+		return unavailable(uid, "the server has as many agents as it may")
+	}
+	f.forgetLocked(f.gone.head)
+	return nil
+}
+
+func (f *Fleet) refuse(r RefuseReason, reply *protobufs.ServerToAgent) *protobufs.ServerToAgent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stats.Refused[r]++
+	return reply
+}
+
+func (f *Fleet) foldLocked(rec *record, uid opampwire.InstanceUID, conn Conn, r report, now time.Time,
+) *protobufs.ServerToAgent {
+	var prev *Agent
+	if rec != nil {
+		prev = rec.agent
+	}
+	next, reply, ch := fold(prev, uid, conn, r, now)
+	f.countRequestsLocked(reply.GetFlags())
+	if next == prev {
+		f.stats.ForeignGoodbyes++
+		return reply
+	}
+	if f.tookTurnsLocked(prev, next) {
+		f.stats.Duplicates++
+	}
+	if rec == nil {
+		rec = &record{}
+		f.agents[uid] = rec
+	}
+	f.publishLocked(rec, next, ch)
+	f.bindLocked(rec, prev)
+	return reply
+}
+
+func (f *Fleet) countRequestsLocked(flags uint64) {
+	if flags&uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState) != 0 {
+		f.stats.FullStateRequests++
+	}
+	if flags&uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportAvailableComponents) != 0 {
+		f.stats.ComponentsRequests++
+	}
+}
+
+// tookTurnsLocked tells two agents with one instance UID from one agent that reconnected: the speaker went back to a
+// connection that had been left, while the one in between is still there.
+func (f *Fleet) tookTurnsLocked(prev, next *Agent) bool {
+	if prev == nil || next.talk.speaker == prev.talk.speaker || next.talk.speaker != prev.talk.previous {
+		return false
+	}
+	if prev.talk.speaker.transport == TransportHTTP {
+		return true
+	}
+	_, live := f.conns[prev.talk.speaker.id][prev.UID]
+	return live
+}
+
+// publishLocked makes next the agent that people see.
+func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
+	prev := rec.agent
+	rec.agent = next
+	switch wasGone := prev != nil && rec.time.in == f.gone; {
+	case next.Present():
+		f.present.push(rec)
+	case !wasGone: // who was gone keeps its place: it is gone since then
+		f.gone.push(rec)
+	}
+	if ch == 0 {
+		return
+	}
+	f.internLocked(prev, next)
+	f.stats.tally(prev, -1)
+	f.stats.tally(next, +1)
+	f.version++
+	next.Version = f.version
+	f.byVersion.push(rec)
+	f.wakeLocked()
+}
+
+func (f *Fleet) internLocked(prev, next *Agent) {
+	if prev == nil {
+		prev = &Agent{}
+	}
+	if next.Config != prev.Config {
+		next.Config = f.configs.hold(next.Config)
+		f.configs.drop(prev.Config)
+	}
+	if next.Components != prev.Components {
+		next.Components = f.components.hold(next.Components)
+		f.components.drop(prev.Components)
+	}
+}
+
+// bindLocked remembers on which WebSocket an agent speaks, so that we know whom we lose with it. Who said goodbye
+// can't be lost.
+func (f *Fleet) bindLocked(rec *record, prev *Agent) {
+	a := rec.agent
+	if prev != nil && (prev.talk.speaker != a.talk.speaker || !a.Present()) {
+		f.unbindLocked(prev)
+	}
+	if a.Transport == TransportHTTP || !a.Present() {
+		return
+	}
+	id := a.talk.speaker.id
+	if f.conns[id] == nil {
+		f.conns[id] = bound{}
+	}
+	f.conns[id][a.UID] = rec
+}
+
+func (f *Fleet) unbindLocked(a *Agent) {
+	if a.talk.speaker.transport == TransportHTTP {
+		return
+	}
+	id := a.talk.speaker.id
+	delete(f.conns[id], a.UID)
+	if len(f.conns[id]) == 0 {
+		delete(f.conns, id)
+	}
+}
+
+// Disconnected says that a WebSocket broke or was closed, after its last Report. Agents that spoke on it without
+// saying goodbye are lost, unless they speak on another connection by now.
+func (f *Fleet) Disconnected(conn Conn, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if conn.Transport == TransportHTTP {
+		return
+	}
+	for _, rec := range f.conns[conn.ID] {
+		f.departLocked(rec, LivenessLost, now)
+	}
+	delete(f.conns, conn.ID)
+}
+
+// Tick notices who has been silent for too long. Call it about once a second.
+func (f *Fleet) Tick(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		rec := f.present.head
+		if rec == nil || now.Sub(rec.agent.LastSeen) <= f.settings.SilentAfter {
+			return
+		}
+		f.departLocked(rec, LivenessSilent, rec.agent.LastSeen)
+	}
+}
+
+func (f *Fleet) departLocked(rec *record, how Liveness, since time.Time) {
+	next := *rec.agent
+	next.Liveness, next.LivenessSince = how, since
+	f.publishLocked(rec, &next, ChangedLiveness)
+}
+
+func (f *Fleet) forgetLocked(rec *record) {
+	a := rec.agent
+	f.unbindLocked(a)
+	f.configs.drop(a.Config)
+	f.components.drop(a.Components)
+	f.stats.tally(a, -1)
+	f.stats.Evicted++
+	rec.time.in.remove(rec)
+	f.byVersion.remove(rec)
+	delete(f.agents, a.UID)
+	f.version++
+	f.removals.add(removal{version: f.version, uid: a.UID})
+	f.wakeLocked()
+}
+
+// Agent returns what is known of uid.
+func (f *Fleet) Agent(uid opampwire.InstanceUID) (*Agent, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rec, ok := f.agents[uid]
+	if !ok {
+		return nil, false
+	}
+	return rec.agent, true
+}
+
+// Agents returns everybody, the last changed last, and the position that this is true of.
+func (f *Fleet) Agents() ([]*Agent, Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]*Agent, 0, len(f.agents))
+	for r := f.byVersion.head; r != nil; r = r.version.next {
+		out = append(out, r.agent)
+	}
+	return out, f.positionLocked()
+}

@@ -1,0 +1,16 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleetapi tells what is true of each agent over HTTP: as JSON, and as a stream of server-sent events.
+//
+//	GET /api/v1/agents         the list, with query, sort and pages
+//	GET /api/v1/agents/{uid}   everything about one agent
+//	GET /api/v1/events         what changes, as it changes
+//	GET /api/v1/openapi.yaml   this API in OpenAPI's words
+//
+// It only reads. It authenticates nobody: the listener does, for the page and for this.
+//
+// A stream carries states, not events. Each remembers only the last position that it told, wakes when something
+// changed, and tells what is true then, at most once a second. A client that reads slowly skips what was true in
+// between; it holds nobody up, and a write that lasts too long ends it.
+package fleetapi

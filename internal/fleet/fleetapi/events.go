@@ -1,0 +1,230 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+const (
+	// batchEvery is the shortest time between two batches on one stream. What changes after a quiet time leaves at
+	// once.
+	batchEvery = time.Second
+	// keepAliveEvery is how often a stream with nothing to tell says so, so that nobody on the way thinks it dead.
+	keepAliveEvery = 15 * time.Second
+	// writeTimeout is how long a client may take to read what it is sent.
+	writeTimeout = 10 * time.Second
+	// agentsPerEvent bounds the size of one event.
+	agentsPerEvent = 250
+)
+
+// changed is the data of the event "agents".
+type changed struct {
+	Agents  []summary `json:"agents"`
+	Removed []string  `json:"removed"`
+}
+
+// moved is the data of the event "changed".
+type moved struct {
+	Version uint64 `json:"version"`
+}
+
+// wanted is what a client asked of its stream.
+type wanted struct {
+	from    fleet.Position        // the last that it knows; zero is nothing
+	uid     opampwire.InstanceUID // zero is everybody
+	version bool                  // only that something changed, not what
+}
+
+func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
+	want, err := parseWanted(r)
+	if err != nil {
+		badRequest(w, err)
+		return
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, "too_many_streams", "too many event streams are open; try again later")
+		return
+	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
+	watcher := a.fleet.Watch()
+	defer watcher.Close()
+	s := &stream{fleet: a.fleet, want: want, w: w, out: http.NewResponseController(w)}
+	_ = s.run(r.Context(), watcher.C, a.closed) // an error is a client that left: there is nobody to tell
+}
+
+func parseWanted(r *http.Request) (want wanted, err error) {
+	for name, values := range r.URL.Query() {
+		if err := want.set(name, values[len(values)-1]); err != nil {
+			return wanted{}, fmt.Errorf("%.64s: %w", name, err)
+		}
+	}
+	// A browser that reconnects sends this by itself. It is newer than the URL. One that makes no sense is none.
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		if p, err := fleet.ParsePosition(id); err == nil {
+			want.from = p
+		}
+	}
+	return want, nil
+}
+
+func (want *wanted) set(name, value string) (err error) {
+	switch name {
+	case "since":
+		want.from, err = fleet.ParsePosition(value)
+	case "instance_uid":
+		want.uid, err = opampwire.ParseInstanceUID(value)
+	case "view":
+		if value != "version" && value != "summary" {
+			return fmt.Errorf("%.64q is neither summary nor version", value)
+		}
+		want.version = value == "version"
+	default:
+		err = errUnknownParameter
+	}
+	return err
+}
+
+// stream is one client's. It is owned by its handler.
+type stream struct {
+	fleet *fleet.Fleet
+	want  wanted
+	w     http.ResponseWriter
+	out   *http.ResponseController
+}
+
+// run tells until the client leaves or closed is.
+func (s *stream) run(ctx context.Context, wake <-chan struct{}, closed <-chan struct{}) error {
+	s.w.Header().Set("Content-Type", "text/event-stream")
+	s.w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
+	if err := s.write([]byte("retry: 2000\n\n")); err != nil {
+		return err
+	}
+	keepAlive := time.NewTicker(keepAliveEvery)
+	defer keepAlive.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	ready := pause.C // nil while the last batch is old enough and nothing is new
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-closed:
+			return nil
+		case <-keepAlive.C:
+			if err := s.write([]byte(": still here\n\n")); err != nil {
+				return err
+			}
+		case <-ready:
+			told, err := s.tell()
+			if err != nil {
+				return err
+			}
+			ready = nil
+			if told {
+				pause.Reset(batchEvery)
+				ready = pause.C
+			}
+		case <-wakeUnless(ready != nil, wake):
+			pause.Reset(0)
+			ready = pause.C
+		}
+	}
+}
+
+// wakeUnless leaves a wake where it is while a batch is due anyway.
+func wakeUnless(due bool, wake <-chan struct{}) <-chan struct{} {
+	if due {
+		return nil
+	}
+	return wake
+}
+
+// tell writes what changed since it told last, and reports whether there was something.
+func (s *stream) tell() (bool, error) {
+	d := s.fleet.Since(s.want.from)
+	s.want.from = d.Position
+	s.want.only(&d)
+	if d.Empty() {
+		return false, nil
+	}
+	if s.want.version {
+		return true, s.write(event("changed", d.Position.String(), moved{Version: d.Position.Version}))
+	}
+	return true, s.tellAgents(d)
+}
+
+// only narrows d to the agent that the client asked for.
+func (want *wanted) only(d *fleet.Delta) {
+	if want.uid.IsZero() {
+		return
+	}
+	d.Agents = slices.DeleteFunc(d.Agents, func(a *fleet.Agent) bool { return a.UID != want.uid })
+	d.Removed = slices.DeleteFunc(d.Removed, func(uid opampwire.InstanceUID) bool { return uid != want.uid })
+}
+
+// tellAgents writes d in events of bounded size. Only the last carries the position: a client that loses the
+// connection before it starts again from where it was.
+func (s *stream) tellAgents(d fleet.Delta) error {
+	if d.Reset {
+		if err := s.write(event("reset", "", struct{}{})); err != nil {
+			return err
+		}
+	}
+	removed := make([]string, 0, len(d.Removed))
+	for _, uid := range d.Removed {
+		removed = append(removed, uid.String())
+	}
+	for len(d.Agents) > agentsPerEvent {
+		batch := changed{Agents: summaries(d.Agents[:agentsPerEvent]), Removed: removed}
+		if err := s.write(event("agents", "", batch)); err != nil {
+			return err
+		}
+		d.Agents, removed = d.Agents[agentsPerEvent:], removed[:0]
+	}
+	return s.write(event("agents", d.Position.String(), changed{Agents: summaries(d.Agents), Removed: removed}))
+}
+
+// event is one event in the format of the HTML standard. JSON has no raw newline, so one line of data does.
+func event(name, id string, data any) []byte {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Appendf(nil, ": %s could not be written\n\n", name) // our own types always can
+	}
+	out := fmt.Appendf(nil, "event: %s\n", name)
+	if id != "" {
+		out = fmt.Appendf(out, "id: %s\n", id)
+	}
+	return fmt.Appendf(out, "data: %s\n\n", raw)
+}
+
+// write sends b now, or fails within writeTimeout.
+func (s *stream) write(b []byte) error {
+	// Where deadlines are not supported, the connection's own rules hold.
+	_ = s.out.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	if err := s.out.Flush(); err != nil {
+		return err
+	}
+	// Between events there is no deadline: HTTP/2 resets a stream whose deadline passes, even if nobody writes.
+	_ = s.out.SetWriteDeadline(time.Time{})
+	return nil
+}

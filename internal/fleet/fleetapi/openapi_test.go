@@ -1,0 +1,246 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+)
+
+// document is openapi.yaml, and what is checked against it.
+type document struct {
+	t    *testing.T
+	root map[string]any
+}
+
+func loadDocument(t *testing.T) document {
+	var d document
+	d.t = t
+	require.NoError(t, yaml.Unmarshal(openAPI, &d.root))
+	return d
+}
+
+// at walks down the keys of the document.
+func (d document) at(keys ...string) any {
+	var v any = d.root
+	for _, k := range keys {
+		m, ok := v.(map[string]any)
+		require.True(d.t, ok, "no %v in openapi.yaml", keys)
+		v, ok = m[k]
+		require.True(d.t, ok, "no %v in openapi.yaml", keys)
+	}
+	return v
+}
+
+// check holds an answer against a schema: no field that is not described, none missing, and each of its type.
+func (d document) check(schema, value any, where string) {
+	d.t.Helper()
+	s := schema.(map[string]any)
+	if ref, ok := s["$ref"].(string); ok {
+		name := strings.TrimPrefix(ref, "#/components/schemas/")
+		d.check(d.at("components", "schemas", name), value, where)
+		return
+	}
+	if alternatives, ok := s["oneOf"].([]any); ok {
+		if value != nil {
+			d.check(alternatives[1], value, where)
+		}
+		return
+	}
+	properties, required, extra := d.fields(s)
+	switch v := value.(type) {
+	case map[string]any:
+		for _, name := range required {
+			assert.Contains(d.t, v, name, where)
+		}
+		for name, field := range v {
+			if described, ok := properties[name]; ok {
+				d.check(described, field, where+"."+name)
+			} else if rest, ok := extra.(map[string]any); ok {
+				d.check(rest, field, where+"[*]")
+			} else {
+				assert.Equal(d.t, true, extra, "%s.%s is not described", where, name)
+			}
+		}
+	case []any:
+		for _, e := range v {
+			d.check(s["items"], e, where+"[]")
+		}
+	}
+	d.checkType(s, value, where)
+}
+
+func (d document) fields(s map[string]any) (properties map[string]any, required []string, extra any) {
+	properties = map[string]any{}
+	parts := []any{s}
+	if all, ok := s["allOf"].([]any); ok {
+		parts = all
+	}
+	for _, p := range parts {
+		m := p.(map[string]any)
+		if ref, ok := m["$ref"].(string); ok {
+			m = d.at("components", "schemas", strings.TrimPrefix(ref, "#/components/schemas/")).(map[string]any)
+		}
+		own, _ := m["properties"].(map[string]any)
+		for k, v := range own {
+			properties[k] = v
+		}
+		names, _ := m["required"].([]any)
+		for _, n := range names {
+			required = append(required, n.(string))
+		}
+		if e, ok := m["additionalProperties"]; ok {
+			extra = e
+		}
+	}
+	return properties, required, extra
+}
+
+func (d document) checkType(s map[string]any, value any, where string) {
+	d.t.Helper()
+	if enum, ok := s["enum"].([]any); ok {
+		assert.Contains(d.t, enum, value, where)
+	}
+	var types []string
+	switch v := s["type"].(type) {
+	case string:
+		types = []string{v}
+	case []any:
+		for _, e := range v {
+			types = append(types, e.(string))
+		}
+	default:
+		return // allOf
+	}
+	assert.Contains(d.t, types, jsonType(value), where)
+}
+
+func jsonType(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "boolean"
+	case string:
+		return "string"
+	case float64:
+		if v == float64(int64(v)) {
+			return "integer"
+		}
+		return "number"
+	case []any:
+		return "array"
+	}
+	return "object"
+}
+
+func (d document) answerSchema(path, status string) any {
+	v := d.at("paths", path, "get", "responses", status)
+	if ref, ok := v.(map[string]any)["$ref"].(string); ok {
+		v = d.at("components", "responses", strings.TrimPrefix(ref, "#/components/responses/"))
+	}
+	return v.(map[string]any)["content"].(map[string]any)["application/json"].(map[string]any)["schema"]
+}
+
+func TestAnswersAreAsDescribed(t *testing.T) {
+	d := loadDocument(t)
+	bare := apiUID(2)
+	_, a := newTestAPI(t, fullReport(1, "gateway"), &protobufs.AgentToServer{InstanceUid: bare.Bytes()})
+	for _, tc := range []struct{ path, target, status string }{
+		{"/api/v1/agents", "/api/v1/agents", "200"},
+		{"/api/v1/agents", "/api/v1/agents?limit=1", "200"},
+		{"/api/v1/agents", "/api/v1/agents?limit=none", "400"},
+		{"/api/v1/agents/{uid}", "/api/v1/agents/" + apiUID(1).String(), "200"},
+		{"/api/v1/agents/{uid}", "/api/v1/agents/" + bare.String(), "200"},
+		{"/api/v1/agents/{uid}", "/api/v1/agents/" + apiUID(7).String(), "404"},
+		{"/api/v1/agents/{uid}", "/api/v1/agents/x", "400"},
+		{"/api/v1/events", "/api/v1/events?view=x", "400"},
+	} {
+		w := get(a, tc.target)
+		require.Equal(t, tc.status, fmt.Sprint(w.Code), tc.target)
+		d.check(d.answerSchema(tc.path, tc.status), any(decode(t, w)), tc.target)
+	}
+}
+
+func TestEventsAreAsDescribed(t *testing.T) {
+	d := loadDocument(t)
+	f, _ := newTestAPI(t, fullReport(1, "gateway"))
+	agents, _ := f.Agents()
+	for name, data := range map[string]any{
+		"AgentsEvent":  changed{Agents: summaries(agents), Removed: []string{"x"}},
+		"ChangedEvent": moved{Version: 3},
+	} {
+		raw, err := json.Marshal(data)
+		require.NoError(t, err)
+		var v any
+		require.NoError(t, json.Unmarshal(raw, &v))
+		d.check(d.at("components", "schemas", name), v, name)
+	}
+}
+
+func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
+	d := loadDocument(t)
+	_, a := newTestAPI(t)
+	for path := range d.at("paths").(map[string]any) {
+		target := strings.ReplaceAll(path, "{uid}", "x")
+		w := do(a, http.MethodHead, target)
+		assert.NotEqual(t, http.StatusNotFound, w.Code, path)
+		assert.Equal(t, http.StatusMethodNotAllowed, do(a, http.MethodPost, target).Code, path)
+	}
+	assert.Len(t, d.at("paths"), 4)
+
+	described := map[string][]any{}
+	for _, p := range d.at("paths", "/api/v1/agents", "get", "parameters").([]any) {
+		p := p.(map[string]any)
+		described[p["name"].(string)] = enumOf(d, p["schema"])
+	}
+	for name := range described {
+		var q fleet.Query
+		assert.NotErrorIs(t, setParameter(&q, name, []string{""}), errUnknownParameter, name)
+	}
+	assert.Len(t, described, 7)
+	assertEnum(t, fleet.Conditions(), described["condition"])
+	assertEnum(t, fleet.Livenesses(), described["liveness"])
+	for _, k := range fleet.SortKeys() {
+		assert.True(t, slices.Contains(described["sort"], any(string(k))), k)
+		assert.True(t, slices.Contains(described["sort"], any("-"+string(k))), k)
+	}
+}
+
+func enumOf(d document, schema any) []any {
+	s := schema.(map[string]any)
+	if items, ok := s["items"].(map[string]any); ok {
+		name := strings.TrimPrefix(items["$ref"].(string), "#/components/schemas/")
+		s = d.at("components", "schemas", name).(map[string]any)
+	}
+	enum, _ := s["enum"].([]any)
+	return enum
+}
+
+func assertEnum[T ~string](t *testing.T, want []T, got []any) {
+	t.Helper()
+	var words []any
+	for _, w := range want {
+		words = append(words, string(w))
+	}
+	assert.ElementsMatch(t, words, got)
+}
+
+func TestTheDocumentIsServed(t *testing.T) {
+	_, a := newTestAPI(t)
+	w := get(a, "/api/v1/openapi.yaml")
+	assert.Equal(t, "application/yaml", w.Header().Get("Content-Type"))
+	assert.Equal(t, string(openAPI), w.Body.String())
+}

@@ -1,0 +1,99 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetapi
+
+import (
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+)
+
+// summary is an agent in a list and in an event.
+type summary struct {
+	InstanceUID    string          `json:"instance_uid"`
+	ServiceName    string          `json:"service_name"`
+	ServiceVersion string          `json:"service_version"`
+	HostName       string          `json:"host_name"`
+	Condition      fleet.Condition `json:"condition"`
+	ConditionSince time.Time       `json:"condition_since"`
+	Liveness       fleet.Liveness  `json:"liveness"`
+	LivenessSince  time.Time       `json:"liveness_since"`
+	Healthy        *bool           `json:"healthy"`
+	Status         string          `json:"status"`
+	StatusSince    *time.Time      `json:"status_since"`
+	LastError      string          `json:"last_error"`
+	ProblemsCount  int             `json:"problems_count"`
+	FirstProblem   *problem        `json:"first_problem"`
+	Transport      string          `json:"transport"`
+	RemoteAddress  string          `json:"remote_address"`
+	FirstSeen      time.Time       `json:"first_seen"`
+	LastSeen       time.Time       `json:"last_seen"`
+	Version        uint64          `json:"version"`
+}
+
+// problem is a failing part of an agent.
+type problem struct {
+	Path     []string  `json:"path"`
+	Pipeline string    `json:"pipeline"`
+	Kind     string    `json:"kind"`
+	ID       string    `json:"id"`
+	Status   string    `json:"status"`
+	Error    string    `json:"error"`
+	Since    time.Time `json:"since"`
+}
+
+func summaries(agents []*fleet.Agent) []summary {
+	out := make([]summary, 0, len(agents))
+	for _, a := range agents {
+		out = append(out, summarize(a))
+	}
+	return out
+}
+
+func summarize(a *fleet.Agent) summary {
+	s := summary{
+		InstanceUID:    a.UID.String(),
+		ServiceName:    a.ServiceName(),
+		ServiceVersion: a.ServiceVersion(),
+		HostName:       a.HostName(),
+		Condition:      a.Condition(),
+		ConditionSince: a.Since().UTC(),
+		Liveness:       a.Liveness,
+		LivenessSince:  a.LivenessSince.UTC(),
+		ProblemsCount:  len(a.Problems),
+		Transport:      a.Transport,
+		RemoteAddress:  a.RemoteAddr,
+		FirstSeen:      a.FirstSeen.UTC(),
+		LastSeen:       a.LastSeen.UTC(),
+		Version:        a.Version,
+	}
+	if h := a.Health; h != nil {
+		s.Healthy, s.Status, s.LastError = &h.Healthy, h.Status, h.LastError
+		s.StatusSince = knownTime(h.Since)
+	}
+	if len(a.Problems) > 0 {
+		first := newProblem(a.Problems[0])
+		s.FirstProblem = &first
+		if s.LastError == "" {
+			s.LastError = first.Error
+		}
+	}
+	return s
+}
+
+func newProblem(p fleet.Problem) problem {
+	return problem{
+		Path: append([]string{}, p.Path...), Pipeline: p.Pipeline, Kind: p.Kind, ID: p.ID,
+		Status: p.Status, Error: p.Error, Since: p.Since.UTC(),
+	}
+}
+
+// knownTime is null in JSON for a time that is not known.
+func knownTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

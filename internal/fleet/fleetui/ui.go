@@ -1,0 +1,111 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetui
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// Settings of a [UI]. A zero field takes its default.
+type Settings struct {
+	// OpAMPEndpoint is the URL that a collector must be pointed at, shown where there is no collector yet.
+	// Default ws://127.0.0.1:4320/v1/opamp.
+	OpAMPEndpoint string
+}
+
+const defaultOpAMPEndpoint = "ws://127.0.0.1:4320/v1/opamp"
+
+// UI serves the pages. It is safe for concurrent use.
+type UI struct {
+	// Fixed at construction.
+	fleet    *fleet.Fleet
+	settings Settings
+	mux      *http.ServeMux
+	pages    *template.Template
+	assets   assets
+	now      func() time.Time
+}
+
+//go:embed templates/*.html
+var templates embed.FS
+
+// New returns the pages of f.
+func New(f *fleet.Fleet, s Settings) *UI {
+	if s.OpAMPEndpoint == "" {
+		s.OpAMPEndpoint = defaultOpAMPEndpoint
+	}
+	u := &UI{fleet: f, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now}
+	u.pages = template.Must(template.New("").Funcs(template.FuncMap{"asset": u.assets.url}).
+		ParseFS(templates, "templates/*.html"))
+	u.mux.HandleFunc("GET /{$}", u.list)
+	u.mux.HandleFunc("GET /agents/{uid}", u.agent)
+	u.mux.HandleFunc("GET /agents/{uid}/config", u.config)
+	u.mux.HandleFunc("GET /assets/{file}", u.assets.serve)
+	u.mux.HandleFunc("GET /", u.nothing)
+	return u
+}
+
+// policy lets the browser load this page's own files and nothing else, and lets nobody frame it.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// ServeHTTP answers a request.
+func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	u.mux.ServeHTTP(w, r)
+}
+
+// page is what every page has.
+type page struct {
+	Title string
+	// Events is where the news for this page come from; empty for a page that nothing happens on.
+	Events string
+	Body   any
+}
+
+func (u *UI) render(w http.ResponseWriter, status int, name string, p page) {
+	var out bytes.Buffer
+	if err := u.pages.ExecuteTemplate(&out, name, p); err != nil {
+		// Only a mistake in a template of ours can do this; every one is rendered in the tests.
+		http.Error(w, "this page can't be shown", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = out.WriteTo(w) // the client is gone if this fails
+}
+
+// events is the stream that tells when what was true at p has changed; of one agent, if uid is not zero.
+func events(p fleet.Position, uid opampwire.InstanceUID) string {
+	v := url.Values{"view": {"version"}, "since": {p.String()}}
+	if !uid.IsZero() {
+		v.Set("instance_uid", uid.String())
+	}
+	return "/api/v1/events?" + v.Encode()
+}
+
+// missing is the body of a page that is not there.
+type missing struct {
+	Heading string
+	Text    string
+}
+
+func (u *UI) nothing(w http.ResponseWriter, _ *http.Request) {
+	u.render(w, http.StatusNotFound, "missing.html", page{
+		Title: "Not found",
+		Body:  missing{Heading: "There is no such page", Text: "The address may be mistyped."},
+	})
+}

@@ -1,0 +1,52 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import "maps"
+
+// Stats are the fleet's figures about itself.
+type Stats struct {
+	// How many agents there are, by liveness and by condition. One that there is none of may be absent.
+	Agents     map[Liveness]int
+	Conditions map[Condition]int
+
+	// What happened since the start.
+	Duplicates         uint64 // two live connections took turns in speaking for one instance UID
+	ForeignGoodbyes    uint64 // a goodbye that came from another connection than the agent's, and was not believed
+	Evicted            uint64 // agents forgotten to make room
+	FullStateRequests  uint64
+	ComponentsRequests uint64
+	Refused            map[RefuseReason]uint64
+	Cuts               map[CutReason]uint64 // messages of which something was cut
+}
+
+// Stats of now.
+func (f *Fleet) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.stats
+	s.Agents = maps.Clone(s.Agents)
+	s.Conditions = maps.Clone(s.Conditions)
+	s.Refused = maps.Clone(s.Refused)
+	s.Cuts = maps.Clone(s.Cuts)
+	return s
+}
+
+func newStats() Stats {
+	return Stats{
+		Agents:     map[Liveness]int{},
+		Conditions: map[Condition]int{},
+		Refused:    map[RefuseReason]uint64{},
+		Cuts:       map[CutReason]uint64{},
+	}
+}
+
+// tally counts a in or out.
+func (s *Stats) tally(a *Agent, by int) {
+	if a == nil {
+		return
+	}
+	s.Agents[a.Liveness] += by
+	s.Conditions[a.Condition()] += by
+}

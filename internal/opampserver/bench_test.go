@@ -1,0 +1,274 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/stretchr/testify/require"
+)
+
+// acknowledge is the least a Handler can do.
+type acknowledge struct{}
+
+func (acknowledge) OnMessage(_ context.Context, _ ConnInfo, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	return acknowledgement(msg)
+}
+func (acknowledge) OnClose(ConnInfo) {}
+
+func benchServer(b *testing.B) (addr string) {
+	s := New(Settings{}, acknowledge{})
+	front := httptest.NewServer(s)
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(b, s.Shutdown(ctx))
+		front.Close()
+	})
+	return front.Listener.Addr().String()
+}
+
+// handshake opens a WebSocket with as little of a client as possible.
+func handshake(addr string) (net.Conn, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(nc, handshakeRequest+"\r\n"); err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(nc, 256), nil)
+	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		err = errors.New(resp.Status)
+	}
+	if err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	return nc, nil
+}
+
+// roundTrip sends a frame and reads the answer of known size.
+func roundTrip(nc net.Conn, frame, answer []byte) error {
+	if _, err := nc.Write(frame); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(nc, answer)
+	return err
+}
+
+func answerSize(b *testing.B) int {
+	return len(framedReply(b, acknowledgement(message(1)))) + 2
+}
+
+func framedReply(b *testing.B, msg *protobufs.ServerToAgent) []byte {
+	b.Helper()
+	c := &conn{server: New(Settings{}, acknowledge{})}
+	client, server := net.Pipe()
+	c.net = server
+	go func() { _ = c.send(msg); _ = server.Close() }()
+	all, err := io.ReadAll(client)
+	require.NoError(b, err)
+	return all[2:]
+}
+
+// One connection, one heartbeat at a time. The client is a write and a read without
+// an allocation, so allocations are the server's.
+func BenchmarkHeartbeatRoundTrip(b *testing.B) {
+	nc, err := handshake(benchServer(b))
+	require.NoError(b, err)
+	defer func() { _ = nc.Close() }()
+	beat, answer := frame(true, opBinary, framed(b, message(1))), make([]byte, answerSize(b))
+	b.ReportAllocs()
+	cpu := processCPU()
+	for b.Loop() {
+		if err := roundTrip(nc, beat, answer); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
+}
+
+// Many connections at a time, as a fleet has them.
+func BenchmarkHeartbeatRoundTripOf500Connections(b *testing.B) {
+	addr := benchServer(b)
+	const n = 500
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		nc, err := handshake(addr)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = nc.Close() })
+		conns[i] = nc
+	}
+	beat, size := frame(true, opBinary, framed(b, message(1))), answerSize(b)
+	b.ReportAllocs()
+	cpu := processCPU()
+	b.ResetTimer()
+	var all sync.WaitGroup
+	for i, nc := range conns {
+		all.Go(func() {
+			answer := make([]byte, size)
+			for k := i; k < b.N; k += n {
+				if err := roundTrip(nc, beat, answer); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
+}
+
+func BenchmarkReportOf50KBRoundTrip(b *testing.B) {
+	nc, err := handshake(benchServer(b))
+	require.NoError(b, err)
+	defer func() { _ = nc.Close() }()
+	msg := message(1)
+	msg.EffectiveConfig = &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+		ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: make([]byte, 50_000)}},
+	}}
+	report, answer := frame(true, opBinary, framed(b, msg)), make([]byte, answerSize(b))
+	b.SetBytes(int64(len(report)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := roundTrip(nc, report, answer); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkConnectAndClose(b *testing.B) {
+	addr := benchServer(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		nc, err := handshake(addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = nc.(*net.TCPConn).SetLinger(0) // or the ports run out
+		_ = nc.Close()
+	}
+}
+
+const childEnv = "OPAMPSERVER_BENCH_CHILD"
+
+// What a connection costs the server that has said its first words and is now idle:
+// resident memory of a process that holds nothing but the server, before and after.
+func BenchmarkIdleConnection(b *testing.B) {
+	for _, phase := range []string{"silent", "after_heartbeat", "after_50KB_report"} {
+		b.Run(phase, func(b *testing.B) {
+			for b.Loop() {
+				measureIdle(b, phase)
+			}
+		})
+	}
+}
+
+func measureIdle(b *testing.B, phase string) {
+	const n = 2000
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childEnv+"=1")
+	child.Stderr = os.Stderr
+	ask, err := child.StdinPipe()
+	require.NoError(b, err)
+	out, err := child.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, child.Start())
+	defer func() { _ = ask.Close(); _ = child.Wait() }()
+	lines := bufio.NewScanner(out)
+	require.True(b, lines.Scan())
+	addr := lines.Text()
+	measure := func() (rss, heapAndStack int64) {
+		_, err := io.WriteString(ask, "measure\n")
+		require.NoError(b, err)
+		require.True(b, lines.Scan())
+		_, err = fmt.Sscan(lines.Text(), &rss, &heapAndStack)
+		require.NoError(b, err)
+		return rss, heapAndStack
+	}
+	first := map[string][]byte{"after_heartbeat": frame(true, opBinary, framed(b, message(1)))}
+	big := message(1)
+	big.Health = &protobufs.ComponentHealth{LastError: strings.Repeat("e", 50_000)}
+	first["after_50KB_report"] = frame(true, opBinary, framed(b, big))
+
+	warm, err := handshake(addr)
+	require.NoError(b, err)
+	defer func() { _ = warm.Close() }()
+	rss0, own0 := measure()
+	answer := make([]byte, answerSize(b))
+	var conns []net.Conn
+	defer func() {
+		for _, nc := range conns {
+			_ = nc.Close()
+		}
+	}()
+	for range n {
+		nc, err := handshake(addr)
+		require.NoError(b, err)
+		conns = append(conns, nc)
+		if words := first[phase]; words != nil {
+			require.NoError(b, roundTrip(nc, words, answer))
+		}
+	}
+	rss, own := measure()
+	b.ReportMetric(float64(rss-rss0)/n, "rss-B/conn")
+	b.ReportMetric(float64(own-own0)/n, "heap+stack-B/conn")
+	b.ReportMetric(0, "ns/op")
+}
+
+// serveMeasured runs a server until its input ends and tells its memory on request.
+func serveMeasured() {
+	s := New(Settings{}, acknowledge{})
+	front := httptest.NewServer(s)
+	fmt.Println(front.Listener.Addr())
+	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+		for range 3 { // a stack shrinks by half a collection
+			runtime.GC()
+		}
+		debug.FreeOSMemory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Println(residentBytes(), int64(m.HeapInuse+m.StackInuse))
+	}
+}
+
+func residentBytes() int64 {
+	status, _ := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(status))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// processCPU is the processor time of this process, which holds both ends.
+func processCPU() time.Duration {
+	stat, _ := os.ReadFile("/proc/self/stat")
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond // clock ticks of 100 Hz
+}

@@ -1,0 +1,42 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package opampserver accepts OpAMP agents over WebSocket and plain HTTP on one
+// path. It knows connections, frames, limits and deadlines; what a message means
+// is its Handler's business.
+//
+// # Concurrency
+//
+// A WebSocket is served by one goroutine: it reads a message, calls the Handler,
+// writes the reply, and only then reads on. So a connection needs no lock and no
+// queue, and a peer that floods waits for itself: there is no rate limit because
+// what a peer sends ahead stays in its own socket. A relay that carries thousands
+// of agents over one connection is served at the speed of the Handler.
+//
+// # Frames
+//
+// WebSocket frames (RFC 6455) are read here rather than by a library because of
+// one rule: memory follows what has arrived, not what a header announces. A frame
+// header of 14 bytes may announce the whole of the message limit, and a process
+// that believes it can be made to allocate that per connection for nothing.
+// Extensions are never negotiated: a compressed message cannot be bounded before
+// it is decompressed.
+//
+// # Bounds
+//
+// One message: Settings.MaxMessageSize, counted before it is buffered and again
+// after decompression. All messages that are being received: Settings.MaxBufferedBytes.
+// Connections and exchanges: Settings.MaxConnections, Settings.MaxExchanges.
+// Time: a first message, a message once begun, silence and every write have a
+// deadline each. Every refusal has a Reason, a counter, and at most one log line
+// a minute.
+//
+// # Faults
+//
+// A panic while serving a peer is contained: it costs that peer its connection, is
+// counted and logged, and leaves the process alive. The process is a Collector whose
+// pipelines must outlive a report nobody foresaw.
+//
+// Sections named in this package are those of the OpAMP specification, unless an
+// RFC is named.
+package opampserver

@@ -1,0 +1,85 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserver
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// messageHeader is the length of the header that precedes a message in a WebSocket
+// frame and is no part of it (WebSocket Message Format).
+const messageHeader = 1
+
+// maxStack bounds the stack in a log line, in bytes.
+const maxStack = 4 << 10
+
+var (
+	errFault         = errors.New("internal fault")
+	errReplyTooLarge = errors.New("reply is larger than a message may be")
+)
+
+// decode reads one message. Nothing that is not an OpAMP message of a named agent
+// gets past it: the instance_uid is 16 bytes and not zero (AgentToServer.instance_uid).
+func decode(data []byte, parse func([]byte, proto.Message) error, msg *protobufs.AgentToServer) (Reason, error) {
+	if err := parse(data, msg); err != nil {
+		return ReasonMalformed, err
+	}
+	if _, err := opampwire.InstanceUIDFromBytes(msg.GetInstanceUid()); err != nil {
+		return ReasonBadInstanceUID, err
+	}
+	return "", nil
+}
+
+// badRequest is the answer to what is no message. Nothing else may be set beside an
+// error, and there is no instance_uid that could be trusted.
+func badRequest(err error) *protobufs.ServerToAgent {
+	return &protobufs.ServerToAgent{ErrorResponse: &protobufs.ServerErrorResponse{
+		Type:         protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest,
+		ErrorMessage: err.Error(),
+	}}
+}
+
+// reply asks the Handler.
+func (s *Server) reply(c ConnInfo, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	if reply := s.handler.OnMessage(s.ctx, c, msg); reply != nil {
+		return reply
+	}
+	return &protobufs.ServerToAgent{InstanceUid: msg.GetInstanceUid()} // every message is answered
+}
+
+// sendable says whether a message of so many bytes may be sent (Message Size Limits).
+func (s *Server) sendable(size int) error {
+	if int64(size) > s.settings.MaxMessageSize {
+		return fmt.Errorf("%w: %d bytes", errReplyTooLarge, size)
+	}
+	return nil
+}
+
+// contain is deferred by what serves a peer: it turns a panic into the end of that
+// peer.
+func (s *Server) contain(peer string, err *error) {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	stack := debug.Stack()
+	s.ledger.note(ReasonPanic, peer, fmt.Errorf("%w: %.200v", errFault, fault),
+		zap.ByteString("stack", stack[:min(len(stack), maxStack)]))
+	*err = &closeError{code: closeInternalError, err: errFault} // counted already
+}
+
+// closed tells the Handler that a WebSocket has ended.
+func (s *Server) closed(c ConnInfo) {
+	var err error
+	defer s.contain(c.RemoteAddr, &err)
+	s.handler.OnClose(c)
+}

@@ -1,0 +1,125 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package opampserver
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Reason says why a peer, a request or a message was refused.
+type Reason string
+
+const (
+	ReasonBadInstanceUID   Reason = "bad_instance_uid"   // not 16 bytes, or all zero
+	ReasonContentEncoding  Reason = "content_encoding"   // neither identity nor gzip
+	ReasonEarlyData        Reason = "early_data"         // frames before the handshake was answered
+	ReasonFirstMessage     Reason = "first_message"      // connected and stayed silent
+	ReasonHandshake        Reason = "handshake"          // not a WebSocket handshake
+	ReasonHost             Reason = "host"               // a web page that calls this host by another name
+	ReasonIncomplete       Reason = "incomplete"         // an HTTP body that ended early
+	ReasonMalformed        Reason = "malformed"          // not an OpAMP message
+	ReasonMaxConnections   Reason = "max_connections"    // Settings.MaxConnections
+	ReasonMaxExchanges     Reason = "max_exchanges"      // Settings.MaxExchanges
+	ReasonMediaType        Reason = "media_type"         // a body that is not application/x-protobuf
+	ReasonMemory           Reason = "memory"             // Settings.MaxBufferedBytes
+	ReasonMethod           Reason = "method"             // neither GET nor POST
+	ReasonOrigin           Reason = "origin"             // a web page of another host
+	ReasonPanic            Reason = "panic"              // a fault of this process
+	ReasonPath             Reason = "path"               // another path than OpAMP's
+	ReasonProtocol         Reason = "protocol"           // frames that break RFC 6455
+	ReasonReply            Reason = "reply"              // a reply that cannot be sent: too large or not encodable
+	ReasonShutdown         Reason = "shutdown"           // arrived while the server was leaving
+	ReasonSilent           Reason = "silent"             // no answer to a ping
+	ReasonSlowMessage      Reason = "slow_message"       // a message took longer than Settings.MessageTimeout
+	ReasonTextFrame        Reason = "text_frame"         // OpAMP messages are binary
+	ReasonTooLarge         Reason = "too_large"          // Settings.MaxMessageSize
+	ReasonUnauthorized     Reason = "unauthorized"       // an authenticator said no
+	ReasonUpgradeRequired  Reason = "upgrade_required"   // GET without a WebSocket upgrade
+	ReasonWriteTimeout     Reason = "write_timeout"      // reads slower than it is answered
+	ReasonMalformedTooMany Reason = "malformed_too_many" // nothing but refused messages: closed
+)
+
+// Reasons lists every Reason there is.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonBadInstanceUID, ReasonContentEncoding, ReasonEarlyData, ReasonFirstMessage,
+		ReasonHandshake, ReasonHost, ReasonIncomplete, ReasonMalformed, ReasonMalformedTooMany, ReasonMaxConnections,
+		ReasonMaxExchanges, ReasonMediaType, ReasonMemory, ReasonMethod, ReasonOrigin,
+		ReasonPanic, ReasonPath, ReasonProtocol, ReasonReply, ReasonShutdown, ReasonSilent,
+		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonUnauthorized, ReasonUpgradeRequired,
+		ReasonWriteTimeout,
+	}
+}
+
+// quietPeriod is the least time between two log lines about one Reason.
+const quietPeriod = time.Minute
+
+// ledger counts refusals and speaks of each kind at most once in a quietPeriod.
+// Safe for concurrent use.
+type ledger struct {
+	log     *zap.Logger
+	entries map[Reason]*entry // fixed at construction
+}
+
+type entry struct {
+	count atomic.Int64
+
+	mu     sync.Mutex
+	spoken time.Time // guarded by mu: the last log line
+	told   int64     // guarded by mu: count at that line
+}
+
+func newLedger(log *zap.Logger) *ledger {
+	l := &ledger{log: log, entries: make(map[Reason]*entry)}
+	for _, r := range Reasons() {
+		l.entries[r] = &entry{}
+	}
+	return l
+}
+
+// note counts one refusal of peer. The error names what was wrong; it must hold
+// nothing of the peer's choosing that is not bounded and quoted.
+func (l *ledger) note(reason Reason, peer string, err error, more ...zap.Field) {
+	e := l.entries[reason]
+	count := e.count.Add(1)
+	since, due := e.due(count, time.Now())
+	if !due {
+		return
+	}
+	fields := append([]zap.Field{
+		zap.String("reason", string(reason)),
+		zap.String("peer", peer),
+		zap.Int64("since_last_line", since),
+		zap.Error(err),
+	}, more...)
+	if reason == ReasonPanic {
+		l.log.Error("fault while serving an OpAMP peer", fields...)
+		return
+	}
+	l.log.Warn("refused an OpAMP peer", fields...)
+}
+
+// due says whether a line may be written now, and how many refusals it speaks of.
+func (e *entry) due(count int64, now time.Time) (since int64, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.spoken.IsZero() && now.Sub(e.spoken) < quietPeriod {
+		return 0, false
+	}
+	since = count - e.told
+	e.spoken, e.told = now, count
+	return since, true
+}
+
+func (l *ledger) counts() map[Reason]int64 {
+	counts := make(map[Reason]int64, len(l.entries))
+	for r, e := range l.entries {
+		counts[r] = e.count.Load()
+	}
+	return counts
+}
