@@ -144,11 +144,23 @@ func (c *Client) run() {
 		if c.soft.Err() != nil {
 			return
 		}
-		c.outage.failed(f, time.Now())
-		if !c.pause(c.delay(f)) {
+		if !c.sitOut(f, time.Now()) {
 			return
 		}
 	}
+}
+
+// sitOut waits until the server may be tried again, and reports whether to go on. The
+// outage is put into words after a moment only: a server that stops together with this
+// collector, in the same process, is none.
+func (c *Client) sitOut(f *failure, began time.Time) bool {
+	d := c.delay(f)
+	moment := min(d, outageMoment)
+	if !c.pause(moment) {
+		return false
+	}
+	c.outage.failed(f, began)
+	return c.pause(d - moment)
 }
 
 // delay is how long to stay away after f.

@@ -43,6 +43,9 @@ const (
 	// backoffBase and backoffMax bound the pause between connects, before jitter.
 	backoffBase = time.Second
 	backoffMax  = 30 * time.Second
+	// outageMoment is how long an outage must last to be mentioned. It is less than the
+	// shortest pause, so a lost server is always mentioned before it is tried again.
+	outageMoment = 200 * time.Millisecond
 	// proven is how long a connection must have lived, with at least one answer, for
 	// the back-off to start anew after it. A server that answers once and closes is
 	// as hard to live with as one that only closes.

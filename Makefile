@@ -1,0 +1,124 @@
+# Copyright The Fleetview Authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Every target installs what it needs below .tools, without root. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# ocb follows the Collector it builds. mdatagen's version is in internal/tools/go.mod: it cannot be
+# installed by version, because its go.mod has replace directives.
+OCB_VERSION           := v0.155.0
+GOLANGCI_LINT_VERSION := v2.15.0
+
+TOOLS         := $(CURDIR)/.tools
+OCB           := $(TOOLS)/bin/builder
+GOLANGCI_LINT := $(TOOLS)/bin/golangci-lint
+MDATAGEN      := $(TOOLS)/bin/mdatagen
+
+# A stamp names the version, so that another version is another target.
+OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
+GOLANGCI_LINT_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION).stamp
+
+DIST      := build/otelcol-fleetview
+BIN       := bin/otelcol-fleetview
+TEST_DIST := build/otelcol-fleetview-e2e
+TEST_BIN  := bin/otelcol-fleetview-e2e
+
+# One setting for all that is compiled without the race detector (the distribution, lint, e2e):
+# the build cache then serves each from the others.
+GO_STATIC := CGO_ENABLED=0 GOFLAGS="$(strip $(GOFLAGS) -trimpath)"
+GO_LINK   := $(GO_STATIC) go build -mod=mod -buildvcs=false -ldflags="-s -w"
+
+# The race detector needs a C compiler. Go turns cgo off by itself where there is none.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+# BENCH and PKG narrow what is run: make bench BENCH=StatusChanged PKG=./internal/componenthealth
+BENCH ?= .
+PKG   ?= ./...
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## build the distribution and start it on testdata/fleetview.yaml: page on http://127.0.0.1:4321
+	exec $(BIN) --config testdata/fleetview.yaml
+
+.PHONY: build
+build: $(DIST)/.generated ## build bin/otelcol-fleetview with ocb
+	@mkdir -p bin
+	cd $(DIST) && $(GO_LINK) -o $(CURDIR)/$(BIN) .
+
+.PHONY: build-e2e
+build-e2e: $(TEST_DIST)/.generated
+	@mkdir -p bin
+	cd $(TEST_DIST) && $(GO_LINK) -o $(CURDIR)/$(TEST_BIN) .
+
+# ocb writes the program and resolves its modules; go build then compiles only what changed.
+$(DIST)/.generated: builder-config.yaml go.mod go.sum $(OCB_STAMP)
+	$(OCB) --config builder-config.yaml --skip-compilation
+	@touch $@
+
+# The same manifest and one more receiver, whose status a test sets.
+$(TEST_DIST)/.generated: internal/e2e/builder-config.sh builder-config.yaml go.mod go.sum $(OCB_STAMP)
+	@mkdir -p $(TEST_DIST)
+	internal/e2e/builder-config.sh builder-config.yaml > $(TEST_DIST)/builder-config.yaml
+	$(OCB) --config $(TEST_DIST)/builder-config.yaml --skip-compilation
+	@touch $@
+
+.PHONY: test
+test: ## unit and in-process integration tests; needs Go alone
+	@$(if $(RACE),:,echo "no C compiler: running without the race detector")
+	go test $(RACE) $(TEST_FLAGS) $(PKG)
+
+.PHONY: e2e
+e2e: build build-e2e ## the built binary against real servers and a real browser; needs chromium
+	@internal/e2e/chromium.sh > /dev/null
+	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m $(E2E_FLAGS) ./internal/e2e/...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT_STAMP) ## go vet, linters and formatting
+	$(GO_STATIC) $(GOLANGCI_LINT) fmt --diff
+	$(GO_STATIC) $(GOLANGCI_LINT) run
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT_STAMP) ## format all Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: bench
+bench: ## benchmarks; BENCH and PKG narrow them
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: generate
+generate: $(MDATAGEN) ## regenerate what mdatagen makes of each component's metadata.yaml
+	@find $(wildcard extension receiver) -name metadata.yaml | sort | while read -r metadata; do \
+		echo "mdatagen $$metadata"; \
+		(cd "$$(dirname "$$metadata")" && $(MDATAGEN) metadata.yaml); \
+	done
+
+.PHONY: tidy
+tidy: ## go mod tidy in both modules
+	go mod tidy
+	go -C internal/tools mod tidy
+
+.PHONY: tools
+tools: $(OCB_STAMP) $(GOLANGCI_LINT_STAMP) $(MDATAGEN) ## install ocb, golangci-lint and mdatagen into .tools/bin
+
+$(OCB_STAMP):
+	GOBIN=$(TOOLS)/bin go install go.opentelemetry.io/collector/cmd/builder@$(OCB_VERSION)
+	@rm -f $(TOOLS)/builder-*.stamp && touch $@
+
+$(GOLANGCI_LINT_STAMP):
+	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@rm -f $(TOOLS)/golangci-lint-*.stamp && touch $@
+
+$(MDATAGEN): internal/tools/go.mod internal/tools/go.sum
+	go -C internal/tools build -o $@ go.opentelemetry.io/collector/cmd/mdatagen
+	@touch $@
+
+.PHONY: clean
+clean: ## remove what make built, the tools too
+	rm -rf bin build .tools

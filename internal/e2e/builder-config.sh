@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Copyright The Fleetview Authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Prints the distribution's manifest with one more component: an exporter whose status a test sets.
+
+set -euo pipefail
+
+sed -e 's,otelcol-fleetview$,otelcol-fleetview-e2e,' \
+  -e '/^exporters:$/a \
+  - gomod: github.com/otel-fleetview/fleetview v0.1.0\
+    import: github.com/otel-fleetview/fleetview/internal/e2e/statusexporter\
+    path: .\
+' "$1"
