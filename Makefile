@@ -22,9 +22,9 @@ MDATAGEN      := $(TOOLS)/bin/mdatagen
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
 GOLANGCI_LINT_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION).stamp
 
-DIST      := build/otelcol-fleetview
+DIST      := build
 BIN       := bin/otelcol-fleetview
-TEST_DIST := build/otelcol-fleetview-e2e
+TEST_DIST := build-e2e
 TEST_BIN  := bin/otelcol-fleetview-e2e
 
 # One setting for all that is compiled without the race detector (the distribution, lint, e2e):
@@ -121,4 +121,4 @@ $(MDATAGEN): internal/tools/go.mod internal/tools/go.sum
 
 .PHONY: clean
 clean: ## remove what make built, the tools too
-	rm -rf bin build .tools
+	rm -rf bin build build-e2e .tools

@@ -111,7 +111,7 @@ func (b *browser) picture(t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("FLEETVIEW_SCREENSHOTS")
 	if dir == "" {
-		dir = filepath.Join("..", "..", "build", "screenshots")
+		dir = filepath.Join("..", "..", "build-e2e", "screenshots")
 	}
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	ctx, cancel := context.WithTimeout(b.Context, patience)

@@ -6,7 +6,7 @@
 
 set -euo pipefail
 
-sed -e 's,otelcol-fleetview$,otelcol-fleetview-e2e,' \
+sed -e 's,otelcol-fleetview$,otelcol-fleetview-e2e,' -e 's,/build$,/build-e2e,' \
   -e '/^exporters:$/a \
   - gomod: github.com/otel-fleetview/fleetview v0.1.0\
     import: github.com/otel-fleetview/fleetview/internal/e2e/statusexporter\
