@@ -19,7 +19,7 @@ install_chromium() {
   [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 1
   local DEBIAN_FRONTEND=noninteractive
   export DEBIAN_FRONTEND
-  { apt-get update -q && apt-get install -qy --no-install-recommends chromium; } >&2
+  { apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; } >&2
 }
 
 find_chromium && exit

@@ -110,8 +110,8 @@ func (b *bubble) serve(script opamptest.Script) *opamptest.Server {
 	return s
 }
 
-// settle lets everything happen that happens without time passing.
-func settle(h []opamptest.Heard) []string {
+// tellings is what each message told.
+func tellings(h []opamptest.Heard) []string {
 	var all []string
 	for _, m := range h {
 		all = append(all, told(m.AgentToServer))
@@ -133,7 +133,7 @@ func TestConversationTellsOnlyWhatChanged(t *testing.T) {
 		s := b.serve(opamptest.Script{})
 		synctest.Wait()
 		heard := s.Rest()
-		require.Equal(t, []string{everything}, settle(heard))
+		require.Equal(t, []string{everything}, tellings(heard))
 		assert.Equal(t, "secret", heard[0].Header.Get("X-Key"))
 		assert.Equal(t, opampwire.InstanceUID(heard[0].InstanceUid).String(), heard[0].Header.Get("OpAMP-Instance-UID"))
 		assert.True(t, b.seen.now().up)
@@ -145,7 +145,7 @@ func TestConversationTellsOnlyWhatChanged(t *testing.T) {
 
 		b.client.SetHealth(health("StatusPermanentError"))
 		synctest.Wait()
-		assert.Equal(t, []string{"health=StatusPermanentError"}, settle(s.Rest()), "without waiting")
+		assert.Equal(t, []string{"health=StatusPermanentError"}, tellings(s.Rest()), "without waiting")
 	})
 }
 
@@ -171,7 +171,7 @@ func TestAgentWithoutHeartbeatIsSilentAndKeptAlive(t *testing.T) {
 		b.client.state.capabilities &^= protobufs.AgentCapabilities_AgentCapabilities_ReportsHeartbeat
 		s := b.serve(opamptest.Script{})
 		time.Sleep(time.Hour)
-		assert.Equal(t, []string{everything}, settle(s.Rest()))
+		assert.Equal(t, []string{everything}, tellings(s.Rest()))
 		total, open, _ := s.Connections()
 		assert.Equal(t, []int{1, 1}, []int{total, open}, "pings found it alive")
 	})
@@ -203,7 +203,7 @@ func TestEachConnectionStartsFromNothingTold(t *testing.T) {
 		synctest.Wait()
 		for i := range 5 {
 			heard := s.Rest()
-			require.Equal(t, []string{everything}, settle(heard), "connection %d", i+1)
+			require.Equal(t, []string{everything}, tellings(heard), "connection %d", i+1)
 			assert.EqualValues(t, i, heard[0].SequenceNum, "no gap over a reconnect")
 			time.Sleep(15 * time.Second) // it proves good
 			s.HangUp()
@@ -233,7 +233,7 @@ func TestFailedExchangeLosesNothing(t *testing.T) {
 		failing.Store(false)
 		time.Sleep(backoffBase)
 		synctest.Wait()
-		assert.Equal(t, []string{"description health=StatusPermanentError config components custom"}, settle(s.Rest()))
+		assert.Equal(t, []string{"description health=StatusPermanentError config components custom"}, tellings(s.Rest()))
 		assert.Equal(t, map[Reason]int{ReasonStatus: 1}, b.seen.now().ends)
 	})
 }
@@ -404,7 +404,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		time.Sleep(59 * time.Second)
 		assert.EqualValues(t, 1, requests.Load())
 		time.Sleep(17 * time.Second)
-		assert.Equal(t, []string{everything}, settle(s.Rest()))
+		assert.Equal(t, []string{everything}, tellings(s.Rest()))
 		assert.Equal(t, map[string]int{"throttled": 1, "ok": 1}, b.seen.now().attempts)
 	})
 }
@@ -413,7 +413,7 @@ func TestRejectedReportIsNotRepeated(t *testing.T) {
 	inBubble(t, "ws", func(b *bubble) {
 		s := b.serve(failing(protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest)(b))
 		time.Sleep(time.Minute + time.Second)
-		assert.Equal(t, []string{everything, "", ""}, settle(s.Rest()), "heartbeats go on")
+		assert.Equal(t, []string{everything, "", ""}, tellings(s.Rest()), "heartbeats go on")
 		total, _, _ := s.Connections()
 		assert.Equal(t, 1, total)
 	})
@@ -431,7 +431,7 @@ func TestNewInstanceUIDIsUsedAtOnce(t *testing.T) {
 		}})
 		synctest.Wait()
 		heard := s.Rest()
-		require.Equal(t, []string{everything, everything}, settle(heard), "the new name comes with everything")
+		require.Equal(t, []string{everything, everything}, tellings(heard), "the new name comes with everything")
 		assert.Equal(t, assigned.Bytes(), heard[1].InstanceUid)
 		assert.Equal(t, []opampwire.InstanceUID{assigned}, told)
 	})
@@ -445,7 +445,7 @@ func TestGoodbyeIsTheLastMessage(t *testing.T) {
 		b.client.Stop(b.t.Context())
 		synctest.Wait()
 		heard := s.Rest()
-		require.Equal(t, []string{"disconnect"}, settle(heard))
+		require.Equal(t, []string{"disconnect"}, tellings(heard))
 		assert.EqualValues(t, 1, heard[0].SequenceNum)
 		b.client.Stop(b.t.Context())
 		b.client.Start()
@@ -471,7 +471,7 @@ func TestGoodbyeTakesAlongWhatWasNotTold(t *testing.T) {
 		for _, h := range heard {
 			said = said || h.Health.GetStatus() == "StatusStopping"
 		}
-		assert.True(t, said, "the last state has arrived: %q", settle(heard))
+		assert.True(t, said, "the last state has arrived: %q", tellings(heard))
 	})
 }
 
@@ -494,7 +494,7 @@ func TestGoodbyeRepeatsWhatWasCalledOff(t *testing.T) {
 		b.client.Stop(b.t.Context())
 		close(hang)
 		synctest.Wait()
-		assert.Equal(t, []string{"description health=StatusFatalError config components custom disconnect"}, settle(s.Rest()))
+		assert.Equal(t, []string{"description health=StatusFatalError config components custom disconnect"}, tellings(s.Rest()))
 	})
 }
 
@@ -691,7 +691,7 @@ func TestUnreadableMessagesAreLeftOut(t *testing.T) {
 					},
 				})
 				synctest.Wait()
-				assert.Equal(t, []string{everything}, settle(s.Rest()))
+				assert.Equal(t, []string{everything}, tellings(s.Rest()))
 				assert.Equal(t, map[drop]int{{"message", ReasonMalformed}: 1000}, b.seen.now().drops)
 				assert.True(t, b.seen.now().up, "and what can be read counts")
 				assert.Equal(t, []string{

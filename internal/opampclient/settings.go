@@ -30,8 +30,8 @@ const (
 	// closeLimit bounds the WebSocket close handshake.
 	closeLimit = 500 * time.Millisecond
 
-	dialLimit     = 15 * time.Second // TCP, TLS, proxy and upgrade together
-	exchangeLimit = 30 * time.Second // one plain HTTP request and its response
+	dialLimit     = 10 * time.Second // TCP, TLS, proxy and upgrade together
+	exchangeLimit = 15 * time.Second // one plain HTTP request and its response
 	writeLimit    = 10 * time.Second // one WebSocket message
 	pingLimit     = 10 * time.Second // from a ping to its pong
 
