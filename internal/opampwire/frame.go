@@ -40,8 +40,12 @@ func ParseFrame(frame []byte, m proto.Message) error {
 	return ParseMessage(frame[n:], m)
 }
 
-// ParseMessage decodes the body of a plain HTTP exchange into m.
+// ParseMessage decodes the body of a plain HTTP exchange into m. A message of more than
+// MaxElements is ErrTooLarge and costs nothing.
 func ParseMessage(body []byte, m proto.Message) error {
+	if err := checkElements(body, m.ProtoReflect().Descriptor()); err != nil {
+		return err
+	}
 	if err := proto.Unmarshal(body, m); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}

@@ -25,15 +25,36 @@ var ErrTooLarge = errors.New("message too large")
 // ReadLimited reads all of r, at most limit bytes. Memory grows with what arrives,
 // so a peer that announces much and sends little costs little.
 func ReadLimited(r io.Reader, limit int64) ([]byte, error) {
-	var buf bytes.Buffer
-	n, err := buf.ReadFrom(io.LimitReader(r, limit+1))
+	buf, err := readUpTo(nil, r, limit+1)
 	if err != nil {
 		return nil, err
 	}
-	if n > limit {
+	if int64(len(buf)) > limit {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 	}
-	return buf.Bytes(), nil
+	return buf, nil
+}
+
+// readUpTo appends what r brings to buf, until it ends or buf holds most bytes. It doubles
+// buf where it is full, up to most and not past it: what is too long costs no more than
+// what just fits.
+func readUpTo(buf []byte, r io.Reader, most int64) ([]byte, error) {
+	for int64(len(buf)) < most {
+		if len(buf) == cap(buf) {
+			larger := make([]byte, len(buf), min(most, max(bytes.MinRead, 2*int64(cap(buf)))))
+			copy(larger, buf)
+			buf = larger
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+	return buf, nil
 }
 
 // Gunzip reads all of a gzip stream. The limit holds for the bytes read as well as
@@ -46,18 +67,18 @@ func Gunzip(r io.Reader, limit int64) ([]byte, error) {
 	}
 	defer func() { _ = zr.Close() }() // holds nothing: its source is the caller's
 
-	var out bytes.Buffer
+	var out []byte
 	for range maxGzipMembers {
 		zr.Multistream(false)
-		if _, err := out.ReadFrom(io.LimitReader(zr, limit+1-int64(out.Len()))); err != nil {
+		if out, err = readUpTo(out, zr, limit+1); err != nil {
 			return nil, gzipError(in, err)
 		}
-		if int64(out.Len()) > limit {
+		if int64(len(out)) > limit {
 			return nil, fmt.Errorf("%w: more than %d bytes after decompression", ErrTooLarge, limit)
 		}
 		switch err := zr.Reset(in); {
 		case errors.Is(err, io.EOF) && !in.passed():
-			return out.Bytes(), nil
+			return out, nil
 		case err != nil:
 			return nil, gzipError(in, err)
 		}
