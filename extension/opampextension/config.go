@@ -6,6 +6,9 @@ package opampextension
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
@@ -19,7 +22,18 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
-const defaultPPIDPollInterval = 5 * time.Second
+const (
+	defaultPPIDPollInterval = 5 * time.Second
+	// leastInterval keeps a number without a unit, which is in nanoseconds, from taking
+	// a processor.
+	leastInterval = time.Millisecond
+)
+
+// Values of server::http::compression.
+const (
+	compressionGzip = "gzip"
+	compressionNone = "none"
+)
 
 // Errors of the configuration that programs around the Collector may look for.
 var (
@@ -28,6 +42,8 @@ var (
 	errNoEndpoint      = errors.New("opamp server endpoint must be provided")
 	errPollingInterval = errors.New("polling interval must be 0 or greater")
 	errBadInstanceUID  = errors.New("opamp instance_uid is invalid")
+
+	errRawWithoutEffective = errors.New("reports_raw_config requires reports_effective_config to be enabled")
 )
 
 // Config is what the user writes under the extension's id.
@@ -35,15 +51,25 @@ type Config struct {
 	// Server says where the OpAMP Server is, over exactly one transport.
 	Server ServerConfig `mapstructure:"server"`
 	// InstanceUID names this agent to the server: a UUID in any spelling, or a ULID.
-	// Without it the process makes a UUIDv7 once and keeps it until it ends.
+	// Without it the process makes a UUIDv7 once and keeps it until it ends, or longer
+	// with one of the next two.
 	InstanceUID string `mapstructure:"instance_uid"`
+	// Storage is a storage extension that keeps the instance UID over restarts.
+	Storage *component.ID `mapstructure:"storage"`
+	// InstanceUIDFile is a file that does.
+	InstanceUIDFile string `mapstructure:"instance_uid_file"`
 	// Capabilities says what is reported.
 	Capabilities CapabilitiesConfig `mapstructure:"capabilities"`
+	// ReportsRawConfig adds the configuration as it was written, before providers were
+	// expanded.
+	ReportsRawConfig bool `mapstructure:"reports_raw_config"`
+	// Redaction says what must not be reported.
+	Redaction RedactionConfig `mapstructure:"redaction"`
 	// AgentDescription adds to what the Collector says of itself.
 	AgentDescription AgentDescriptionConfig `mapstructure:"agent_description"`
 	// PPID is the process that started this one, a supervisor: when it is gone, the
 	// Collector ends. 0 is nobody.
-	PPID int32 `mapstructure:"ppid"`
+	PPID int64 `mapstructure:"ppid"`
 	// PPIDPollInterval is how often PPID is looked for.
 	PPIDPollInterval time.Duration `mapstructure:"ppid_poll_interval"`
 
@@ -68,6 +94,13 @@ type EndpointConfig struct {
 	Headers map[string]configopaque.String `mapstructure:"headers,omitempty"`
 	// Auth is an extension that authenticates each request.
 	Auth component.ID `mapstructure:"auth,omitempty"`
+	// ProxyURL is a proxy to go through, with the user and password it asks for. Without
+	// it the environment decides.
+	ProxyURL configopaque.String `mapstructure:"proxy_url,omitempty"`
+	// UnixSocket is the path of a socket to connect to in place of the endpoint's host.
+	UnixSocket string `mapstructure:"unix_socket,omitempty"`
+	// MaxRetryAfter is the longest that a server may ask this agent to stay away.
+	MaxRetryAfter time.Duration `mapstructure:"max_retry_after"`
 
 	_ struct{}
 }
@@ -85,6 +118,8 @@ type HTTPConfig struct {
 
 	// PollingInterval is the longest time between two requests.
 	PollingInterval time.Duration `mapstructure:"polling_interval"`
+	// Compression of messages that gain by it: gzip, or none.
+	Compression string `mapstructure:"compression"`
 
 	_ struct{}
 }
@@ -101,8 +136,11 @@ type CapabilitiesConfig struct {
 	_ struct{}
 }
 
-// AgentDescriptionConfig adds to the non-identifying attributes.
+// AgentDescriptionConfig adds to what the Collector says of itself.
 type AgentDescriptionConfig struct {
+	// IdentifyingAttributes are told beside service.instance.id, service.name and
+	// service.version.
+	IdentifyingAttributes map[string]string `mapstructure:"identifying_attributes"`
 	// NonIdentifyingAttributes win over all others of the same name.
 	NonIdentifyingAttributes map[string]string `mapstructure:"non_identifying_attributes"`
 	// IncludeResourceAttributes adds the attributes of the Collector's own telemetry.
@@ -123,11 +161,19 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-// Unmarshal has a default of its own, which tells an explicit interval of 0 from one
-// left out. It is not configoptional.Default because that would turn a null, which
-// the effective configuration shows for a transport that is not there, into one.
+// Unmarshal has defaults of its own, which tell an explicit 0 from a key left out. They
+// are not configoptional.Default because that would turn a null, which the effective
+// configuration shows for a transport that is not there, into one.
+func (c *WSConfig) Unmarshal(conf *confmap.Conf) error {
+	c.MaxRetryAfter = opampclient.DefaultMaxRetryAfter
+	return conf.Unmarshal(c)
+}
+
+// Unmarshal has defaults of its own, for the same reason.
 func (c *HTTPConfig) Unmarshal(conf *confmap.Conf) error {
+	c.MaxRetryAfter = opampclient.DefaultMaxRetryAfter
 	c.PollingInterval = opampclient.DefaultPollingInterval
+	c.Compression = compressionGzip
 	return conf.Unmarshal(c)
 }
 
@@ -140,12 +186,20 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%w: %w", errBadInstanceUID, err))
 		}
 	}
-	if c.PPID < 0 {
+	errs = append(errs, c.validateState())
+	if c.ReportsRawConfig && !c.Capabilities.ReportsEffectiveConfig {
+		errs = append(errs, errRawWithoutEffective)
+	}
+	if c.PPID < 0 || c.PPID > math.MaxInt32 {
 		errs = append(errs, fmt.Errorf("ppid: %d is no process; leave it out if nobody supervises this collector", c.PPID))
 	}
-	if c.PPIDPollInterval <= 0 {
+	switch {
+	case c.PPIDPollInterval <= 0:
 		errs = append(errs, fmt.Errorf("ppid_poll_interval: %v must be greater than 0; leave it out for %v",
 			c.PPIDPollInterval, defaultPPIDPollInterval))
+	case c.PPIDPollInterval < leastInterval:
+		errs = append(errs, fmt.Errorf("ppid_poll_interval: %v is too short, at least %v; is the unit missing?",
+			c.PPIDPollInterval, leastInterval))
 	}
 	return errors.Join(errs...)
 }
@@ -173,6 +227,12 @@ func (c *HTTPConfig) Validate() error {
 	case c.PollingInterval == 0:
 		errs = append(errs, fmt.Errorf("polling_interval: must be greater than 0; leave it out for %v",
 			opampclient.DefaultPollingInterval))
+	case c.PollingInterval < leastInterval:
+		errs = append(errs, fmt.Errorf("polling_interval: %v is too short, at least %v; is the unit missing?",
+			c.PollingInterval, leastInterval))
+	}
+	if c.Compression != compressionGzip && c.Compression != compressionNone {
+		errs = append(errs, fmt.Errorf("compression: %q is neither %s nor %s", c.Compression, compressionGzip, compressionNone))
 	}
 	return errors.Join(errs...)
 }
@@ -186,12 +246,25 @@ func (c *CapabilitiesConfig) Validate() error {
 	return nil
 }
 
-// Validate holds that each attribute has a name.
+// Validate holds that each attribute has a name and is told once.
 func (c *AgentDescriptionConfig) Validate() error {
+	var errs []error
 	if _, ok := c.NonIdentifyingAttributes[""]; ok {
-		return errors.New("non_identifying_attributes: an attribute has no name")
+		errs = append(errs, errors.New("non_identifying_attributes: an attribute has no name"))
 	}
-	return nil
+	for _, name := range slices.Sorted(maps.Keys(c.IdentifyingAttributes)) {
+		_, twice := c.NonIdentifyingAttributes[name]
+		switch {
+		case name == "":
+			errs = append(errs, errors.New("identifying_attributes: an attribute has no name"))
+		case name == "service.instance.id" || name == "service.name" || name == "service.version":
+			errs = append(errs, fmt.Errorf("identifying_attributes: %s: is that of the Collector's own telemetry; "+
+				"set it in service::telemetry::resource", name))
+		case twice:
+			errs = append(errs, fmt.Errorf("identifying_attributes: %s: is in non_identifying_attributes too", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // endpoint is the one that is configured, nil where there is none.
@@ -203,6 +276,12 @@ func (c *ServerConfig) endpoint() *EndpointConfig {
 		return &http.EndpointConfig
 	}
 	return nil
+}
+
+// uncompressed reports whether messages are to be sent as they are.
+func (c *ServerConfig) uncompressed() bool {
+	http := c.HTTP.Get()
+	return http != nil && http.Compression == compressionNone
 }
 
 // pollingInterval is that of plain HTTP, 0 over WebSocket.

@@ -16,7 +16,9 @@
 // The service creates the extension, reports component status to it from then on
 // (under a lock, see [componenthealth.Recorder.ComponentStatusChanged]), calls
 // Start, NotifyConfigSnapshot, Ready, NotReady and Shutdown. The client begins to
-// dial when the configuration is known, so that the first message is complete, or
-// one second after Start where nobody tells it. Start itself never waits for the
-// network.
+// dial when it is known what instance UID was kept and what the configuration is, so
+// that the first message is complete, or a moment after Start where nobody tells:
+// two seconds for the UID, one for the configuration. Start itself waits neither for
+// the network nor for a disk. Shutdown ends the client first and then what keeps the
+// instance UID, because the server's last word may be another one.
 package opampextension

@@ -14,17 +14,19 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/otel-fleetview/fleetview/internal/opampclient"
 )
 
 // validate reports everything that is wrong with an endpoint whose scheme is plain
 // or secure. The certificates are loaded, so that a missing file shows before the
-// Collector runs.
+// Collector runs; beside a plain scheme too, where they may tell that it is a slip.
 func (c *EndpointConfig) validate(plain, secure string) error {
 	var errs []error
-	u, err := parseEndpoint(c.Endpoint, plain, secure)
-	if err != nil {
+	if _, err := parseEndpoint(c.Endpoint, plain, secure); err != nil {
 		errs = append(errs, fmt.Errorf("endpoint: %w", err))
-	} else if u.Scheme == secure && c.TLS.Validate() == nil { // whose errors the Collector shows itself
+	}
+	if c.TLS.Validate() == nil { // whose errors the Collector shows itself
 		if _, err := c.TLS.LoadTLSConfig(context.Background()); err != nil {
 			errs = append(errs, fmt.Errorf("tls: %w", err))
 		}
@@ -33,6 +35,11 @@ func (c *EndpointConfig) validate(plain, secure string) error {
 		if err := validateHeader(name, string(c.Headers[name])); err != nil {
 			errs = append(errs, fmt.Errorf("headers: %w", err))
 		}
+	}
+	errs = append(errs, c.validateWay())
+	if c.MaxRetryAfter <= 0 {
+		errs = append(errs, fmt.Errorf("max_retry_after: %v must be greater than 0; leave it out for %v",
+			c.MaxRetryAfter, opampclient.DefaultMaxRetryAfter))
 	}
 	return errors.Join(errs...)
 }
@@ -54,10 +61,11 @@ func parseEndpoint(endpoint, plain, secure string) (*url.URL, error) {
 	if u.Hostname() == "" {
 		return nil, fmt.Errorf("names no host, %s", example)
 	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("port %s is not in 1 to 65535", port)
-		}
+	if err := validatePort(u); err != nil {
+		return nil, err
+	}
+	if u.Fragment != "" || strings.TrimSpace(endpoint) != endpoint {
+		return nil, errors.New("has a fragment or blanks around it, which no server would see")
 	}
 	if u.User != nil {
 		return nil, errors.New("holds a user or a password, which would show wherever the endpoint does; use headers or auth")
@@ -65,8 +73,20 @@ func parseEndpoint(endpoint, plain, secure string) (*url.URL, error) {
 	return u, nil
 }
 
+func validatePort(u *url.URL) error {
+	port := u.Port()
+	if port == "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %s is not in 1 to 65535", port)
+	}
+	return nil
+}
+
 // reservedHeaders are made by the transport. Set by a user they would break it.
 var reservedHeaders = map[string]bool{
+	"accept-encoding":    true,
 	"connection":         true,
 	"content-encoding":   true,
 	"content-length":     true,

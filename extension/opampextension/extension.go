@@ -12,11 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/open-telemetry/opamp-go/protobufs"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensioncapabilities"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/otel-fleetview/fleetview/extension/opampextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/agentreport"
@@ -51,6 +53,7 @@ type opampExtension struct {
 	end         context.CancelFunc
 	work        sync.WaitGroup // the goroutines of Start
 	parent      parentWatch    // used where ppid is set
+	redactor    *redactor
 
 	knowConfig sync.Once // closes configKnown
 
@@ -58,7 +61,10 @@ type opampExtension struct {
 	// Guarded by mu.
 	facts      agentreport.Facts
 	client     *opampclient.Client // nil before Start
+	identity   *identity           // nil before Start
+	endpoint   string              // for people; empty before Start
 	httpClient *http.Client        // nil before Start
+	unlist     func()              // takes the status page away
 	over       bool                // Shutdown was called
 }
 
@@ -67,11 +73,19 @@ func newExtension(cfg *Config, set extension.Settings) (*opampExtension, error) 
 	if err != nil {
 		return nil, fmt.Errorf("opamp extension telemetry: %w", err)
 	}
+	rules, err := cfg.Redaction.rules()
+	if err != nil {
+		return nil, fmt.Errorf("redaction: %w", err)
+	}
+	secrets := &redactor{rules: rules}
+	set.Logger = secrets.logger(set.Logger)
 	e := &opampExtension{
+		redactor:    secrets,
 		cfg:         cfg,
 		set:         set,
 		telemetry:   telemetry,
 		configKnown: make(chan struct{}),
+		unlist:      func() {},
 		parent:      newParentWatch(cfg, set.Logger),
 	}
 	e.life, e.end = context.WithCancel(context.Background())
@@ -96,13 +110,21 @@ func (e *opampExtension) Start(ctx context.Context, host component.Host) error {
 	if e.client != nil {
 		return nil
 	}
+	who, err := newIdentity(e.cfg, e.set, host)
+	if err != nil {
+		return err
+	}
 	if err := e.connectLocked(ctx, host); err != nil {
 		return err
 	}
+	e.identity = who
+	who.start()
 	if e.health != nil {
-		e.health.Start(e.client.SetHealth)
+		report := e.client.SetHealth
+		e.health.Start(func(h *protobufs.ComponentHealth) { report(e.redactor.health(h)) })
 	}
-	e.work.Go(e.open)
+	client, endpoint := e.client, e.endpoint
+	e.work.Go(func() { e.open(client, who, endpoint) })
 	if e.cfg.PPID != 0 {
 		e.work.Go(func() { e.parent.run(e.life) })
 	}
@@ -119,23 +141,20 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 	if err != nil {
 		return errors.New("opamp server endpoint is not a valid URL") // the error's own text would repeat it
 	}
-	uid, err := e.cfg.instanceUID(e.set.ID)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBadInstanceUID, err)
-	}
 	e.httpClient, err = endpoint.httpClient(ctx, u, host, e.set.TelemetrySettings)
 	if err != nil {
 		return err
 	}
 	e.facts = agentreport.Facts{
-		InstanceUID:     uid.String(),
 		Supervised:      e.cfg.supervised(),
 		BuildInfo:       e.set.BuildInfo,
 		Resource:        e.set.Resource,
+		Process:         readProcess(),
 		IncludeResource: e.cfg.AgentDescription.IncludeResourceAttributes,
+		Identifying:     e.cfg.AgentDescription.IdentifyingAttributes,
 		NonIdentifying:  e.cfg.AgentDescription.NonIdentifyingAttributes,
 	}
-	report := opampclient.Report{InstanceUID: uid, Capabilities: e.cfg.Capabilities.bits()}
+	report := opampclient.Report{Capabilities: e.cfg.Capabilities.bits()}
 	if e.cfg.Capabilities.ReportsAvailableComponents {
 		report.Components = agentreport.Components(modulesOf(host))
 	}
@@ -144,19 +163,26 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 		HTTPClient:      e.httpClient,
 		Header:          userAgent(e.set.BuildInfo),
 		PollingInterval: e.cfg.Server.pollingInterval(),
+		MaxRetryAfter:   endpoint.MaxRetryAfter,
+		Uncompressed:    e.cfg.Server.uncompressed(),
 		Logger:          e.set.Logger,
 		Observer:        observer{e.telemetry},
 		OnInstanceUID:   e.renamed,
 	}, report)
-	e.set.Logger.Info("Reporting to an OpAMP server",
-		zap.String("endpoint", printable(u)), zap.Stringer("instance_uid", uid))
+	if err := observeClient(e.telemetry, e.client, e.health); err != nil {
+		return fmt.Errorf("opamp extension telemetry: %w", err)
+	}
+	e.unlist = e.list(e.client, u)
+	e.endpoint = printable(u)
 	return nil
 }
 
 // open lets the client dial as soon as the first message can be complete.
-func (e *opampExtension) open() {
+func (e *opampExtension) open(client *opampclient.Client, who *identity, endpoint string) {
 	host := readHost()
-	e.describe(func(f *agentreport.Facts) { f.Host = host })
+	uid := who.uid(e.life)
+	client.SetInstanceUID(uid)
+	e.describe(func(f *agentreport.Facts) { f.Host, f.InstanceUID = host, uid.String() })
 
 	patience := time.NewTimer(configPatience)
 	defer patience.Stop()
@@ -166,14 +192,17 @@ func (e *opampExtension) open() {
 	case <-e.life.Done():
 		return
 	}
-	e.currentClient().Start()
+	e.set.Logger.Info("Reporting to an OpAMP server",
+		zap.String("endpoint", endpoint), zap.Stringer("instance_uid", uid))
+	client.Start()
 }
 
 // renamed follows a server that assigned another instance UID.
 func (e *opampExtension) renamed(uid opampwire.InstanceUID) {
-	if e.cfg.InstanceUID == "" {
-		uids.set(e.set.ID, uid)
-	}
+	e.mu.Lock()
+	who := e.identity
+	e.mu.Unlock()
+	who.assigned(uid)
 	e.describe(func(f *agentreport.Facts) { f.InstanceUID = uid.String() })
 }
 
@@ -182,7 +211,7 @@ func (e *opampExtension) describe(change func(*agentreport.Facts)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	change(&e.facts)
-	e.client.SetDescription(agentreport.Description(e.facts))
+	e.client.SetDescription(e.redactor.description(agentreport.Description(e.facts)))
 }
 
 // currentClient is nil before Start.
@@ -199,7 +228,7 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	first := !e.over
 	e.over = true
-	client, httpClient := e.client, e.httpClient
+	client, httpClient, unlist, who := e.client, e.httpClient, e.unlist, e.identity
 	e.mu.Unlock()
 	if !first {
 		return nil
@@ -212,19 +241,27 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 	}
 	if client != nil {
 		client.Stop(ctx)
+		if who != nil {
+			who.stop(ctx) // after the last word of the server
+		}
+		unlist()
 		httpClient.CloseIdleConnections()
 	}
 	e.telemetry.Shutdown()
 	return nil
 }
 
-// Dependencies is the authenticator, which has to run before this extension.
+// Dependencies are the authenticator and the storage, which have to run before this
+// extension and end after it.
 func (e *opampExtension) Dependencies() []component.ID {
-	endpoint := e.cfg.Server.endpoint()
-	if endpoint == nil || endpoint.Auth == (component.ID{}) {
-		return nil
+	var ids []component.ID
+	if endpoint := e.cfg.Server.endpoint(); endpoint != nil && endpoint.Auth != (component.ID{}) {
+		ids = append(ids, endpoint.Auth)
 	}
-	return []component.ID{endpoint.Auth}
+	if e.cfg.Storage != nil {
+		ids = append(ids, *e.cfg.Storage)
+	}
+	return ids
 }
 
 // NotifyConfigSnapshot reports the effective configuration. It never fails: an
@@ -235,12 +272,14 @@ func (e *opampExtension) NotifyConfigSnapshot(_ context.Context, snapshot extens
 	if client == nil || snapshot == nil || !e.cfg.Capabilities.ReportsEffectiveConfig {
 		return nil
 	}
-	effective, err := agentreport.EffectiveConfig(snapshot.Effective())
+	effective, masked, err := e.redactor.effectiveConfig(snapshot.Effective(), snapshot.Unexpanded(), e.cfg.ReportsRawConfig)
 	if err != nil {
 		e.set.Logger.Warn("The effective configuration is not reported", zap.Error(err))
 		return nil
 	}
 	client.SetEffectiveConfig(effective)
+	e.telemetry.OpampRedactedValues.Record(context.Background(), int64(masked))
+	e.telemetry.OpampEffectiveConfigSize.Record(context.Background(), int64(proto.Size(effective)))
 	return nil
 }
 

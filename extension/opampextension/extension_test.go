@@ -179,7 +179,7 @@ func TestWhatIsNotToBeReportedIsNot(t *testing.T) {
 
 func TestConfiguredInstanceUID(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ppid int32
+		ppid int64
 		want string // service.instance.id
 	}{
 		"alone, the resource's":      {0, "node-7"},
@@ -332,7 +332,7 @@ func TestMetrics(t *testing.T) {
 	require.Positive(t, counted(telemetry, "otelcol_opamp_messages", "direction", "sent"))
 	require.Positive(t, counted(telemetry, "otelcol_opamp_messages", "direction", "received"))
 	require.Greater(t, counted(telemetry, "otelcol_opamp_message_bytes", "direction", "sent"), int64(200))
-	require.Positive(t, counted(telemetry, "otelcol_opamp_reported_parts", "part", "description"))
+	require.Positive(t, counted(telemetry, "otelcol_opamp_parts", "part", "agent_description"))
 
 	require.NoError(t, e.Shutdown(t.Context()))
 	metadatatest.AssertEqualOpampConnected(t, telemetry, []metricdata.DataPoint[int64]{{Value: 0}}, ignoreTime)

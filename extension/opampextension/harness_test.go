@@ -5,10 +5,12 @@ package opampextension
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -26,7 +28,9 @@ import (
 	"go.opentelemetry.io/collector/pipeline"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/nopreceiver"
+	"go.opentelemetry.io/collector/service/telemetry"
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	zapobserver "go.uber.org/zap/zaptest/observer"
@@ -133,7 +137,9 @@ func textOf(kvs []*protobufs.KeyValue, key string) string {
 
 // moody makes receivers whose status the test sets.
 type moody struct {
-	hosts chan component.Host // of each receiver that started
+	hosts  chan component.Host // of each receiver that started
+	starts atomic.Int32
+	ends   atomic.Int32
 }
 
 func newMoodyFactory() (receiver.Factory, *moody) {
@@ -148,13 +154,16 @@ func newMoodyFactory() (receiver.Factory, *moody) {
 	), m
 }
 
-type moodyReceiver struct {
-	component.ShutdownFunc
-	moody *moody
-}
+type moodyReceiver struct{ moody *moody }
 
 func (r *moodyReceiver) Start(_ context.Context, host component.Host) error {
+	r.moody.starts.Add(1)
 	r.moody.hosts <- host
+	return nil
+}
+
+func (r *moodyReceiver) Shutdown(context.Context) error {
+	r.moody.ends.Add(1)
 	return nil
 }
 
@@ -180,6 +189,41 @@ type collector struct {
 // startCollector runs a Collector on a configuration and shuts it down with the test.
 func startCollector(t *testing.T, yaml string) *collector {
 	t.Helper()
+	return startCollectorWith(t, yaml, otelconftelemetry.NewFactory())
+}
+
+// watchedTelemetry is the Collector's own telemetry, for a test to look at: what it
+// logs from level on, and every metric.
+func watchedTelemetry(level zapcore.Level) (telemetry.Factory, *zapobserver.ObservedLogs, *componenttest.Telemetry) {
+	usual, metrics := otelconftelemetry.NewFactory(), componenttest.NewTelemetry()
+	logger, logs := logged(level)
+	return telemetry.NewFactory(usual.CreateDefaultConfig,
+		telemetry.WithCreateResource(usual.CreateResource),
+		telemetry.WithCreateLogger(func(context.Context, telemetry.LoggerSettings, component.Config) (*zap.Logger, component.ShutdownFunc, error) {
+			return logger, nil, nil
+		}),
+		telemetry.WithCreateMeterProvider(func(context.Context, telemetry.MeterSettings, component.Config) (telemetry.MeterProvider, error) {
+			return meterProvider{MeterProvider: metrics.NewTelemetrySettings().MeterProvider}, nil
+		}),
+	), logs, metrics
+}
+
+// meterProvider is the test's and outlives the Collector.
+type meterProvider struct {
+	metric.MeterProvider
+	component.ShutdownFunc
+}
+
+func startCollectorWith(t *testing.T, yaml string, telemetryFactory telemetry.Factory) *collector {
+	t.Helper()
+	return startCollectorOn(t, "yaml:"+yaml, yamlprovider.NewFactory(), telemetryFactory)
+}
+
+// startCollectorOn takes the configuration from a provider.
+func startCollectorOn(
+	t *testing.T, uri string, provider confmap.ProviderFactory, telemetryFactory telemetry.Factory,
+) *collector {
+	t.Helper()
 	moodyFactory, m := newMoodyFactory()
 	factories := func() (otelcol.Factories, error) {
 		return otelcol.Factories{
@@ -189,12 +233,13 @@ func startCollector(t *testing.T, yaml string) *collector {
 			},
 			Exporters: map[component.Type]exporter.Factory{nopexporter.NewFactory().Type(): nopexporter.NewFactory()},
 			Extensions: map[component.Type]extension.Factory{
-				NewFactory().Type(): NewFactory(),
+				NewFactory().Type():             NewFactory(),
+				filestorage.NewFactory().Type(): filestorage.NewFactory(),
 			},
 			ReceiverModules:  map[component.Type]string{moodyFactory.Type(): "example.test/moody v0.1.0", nopreceiver.NewFactory().Type(): "example.test/nop v0.1.0"},
 			ExporterModules:  map[component.Type]string{nopexporter.NewFactory().Type(): "example.test/nop v0.1.0"},
 			ExtensionModules: map[component.Type]string{NewFactory().Type(): "github.com/otel-fleetview/fleetview v0.1.0"},
-			Telemetry:        otelconftelemetry.NewFactory(),
+			Telemetry:        telemetryFactory,
 		}, nil
 	}
 	col, err := otelcol.NewCollector(otelcol.CollectorSettings{
@@ -202,8 +247,8 @@ func startCollector(t *testing.T, yaml string) *collector {
 		Factories:               factories,
 		DisableGracefulShutdown: true,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
-			URIs:              []string{"yaml:" + yaml},
-			ProviderFactories: []confmap.ProviderFactory{yamlprovider.NewFactory()},
+			URIs:              []string{uri},
+			ProviderFactories: []confmap.ProviderFactory{provider},
 		}},
 	})
 	require.NoError(t, err)

@@ -11,14 +11,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,27 +25,6 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 )
-
-// signer is an authenticator that signs each request by what is in it, as sigv4
-// does: only one that sees the real requests can.
-type signer struct {
-	component.StartFunc
-	component.ShutdownFunc
-	signed atomic.Int64
-	fail   bool
-}
-
-func (s *signer) RoundTripper(base http.RoundTripper) (http.RoundTripper, error) {
-	return roundTrip(func(r *http.Request) (*http.Response, error) {
-		if s.fail {
-			return nil, errors.New("no credentials")
-		}
-		s.signed.Add(1)
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "signed "+r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Tenant"))
-		return base.RoundTrip(r)
-	}), nil
-}
 
 type roundTrip func(*http.Request) (*http.Response, error)
 
@@ -63,51 +39,13 @@ var authID = component.MustNewID("signer")
 
 func withAuth(c *Config) { c.Server.endpoint().Auth = authID }
 
-func TestAnAuthenticatorSeesEachRequest(t *testing.T) {
-	for scheme, want := range map[string]string{"ws": "signed GET /v1/opamp", "http": "signed POST /v1/opamp"} {
-		t.Run(scheme, func(t *testing.T) {
-			server := opamptest.NewServer(t, opamptest.Script{})
-			auth := &signer{}
-			e := newTestExtension(t, configFor(server.URL(scheme).String(), withAuth), newSettings("auth"))
-			require.Equal(t, []component.ID{authID}, e.Dependencies())
-			require.NoError(t, e.Start(t.Context(), hostWith{authID: auth}))
-			require.NoError(t, e.NotifyConfigSnapshot(t.Context(), nil))
-
-			require.Equal(t, want, strings.TrimSpace(server.Next(t).Header.Get("Authorization")))
-			if scheme == "ws" {
-				server.HangUp() // and each attempt is signed anew
-			}
-			server.Next(t)
-			require.GreaterOrEqual(t, auth.signed.Load(), int64(2))
-		})
-	}
-}
-
-// Without credentials nothing is sent; contrib's extension sends unauthenticated.
-func TestAnAuthenticatorThatFailsKeepsTheRequestHere(t *testing.T) {
-	tried := make(chan struct{}, 100)
-	server := opamptest.NewServer(t, opamptest.Script{Refuse: func(http.ResponseWriter, *http.Request) bool {
-		tried <- struct{}{}
-		return false
-	}})
-	set := newSettings("no-credentials")
-	telemetry := componenttest.NewTelemetry()
-	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	e := newTestExtension(t, configFor(server.URL("ws").String(), withAuth), set)
-	require.NoError(t, e.Start(t.Context(), hostWith{authID: &signer{fail: true}}))
-	require.NoError(t, e.NotifyConfigSnapshot(t.Context(), nil))
-	require.Eventually(t, func() bool { return counted(telemetry, "otelcol_opamp_connects", "result", "network") >= 1 },
-		patience, time.Millisecond)
-	require.Empty(t, tried)
-}
-
 func TestAuthenticatorErrors(t *testing.T) {
 	for name, tc := range map[string]struct {
 		host component.Host
 		want string
 	}{
 		"no extensions":    {hostWith(nil), `could not find auth extension "signer"`},
-		"not there":        {hostWith{component.MustNewID("other"): &signer{}}, `could not find auth extension "signer"`},
+		"not there":        {hostWith{component.MustNewID("other"): &sigV4{}}, `could not find auth extension "signer"`},
 		"no authenticator": {hostWith{authID: &plainExtension{}}, `auth extension "signer" is not an extensionauth.HTTPClient`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,9 +106,20 @@ func TestAWebSocketNeverNegotiatesHTTP2(t *testing.T) {
 		require.NoError(t, err)
 		client, err := e.httpClient(t.Context(), u, hostWith(nil), component.TelemetrySettings{})
 		require.NoError(t, err)
-		transport := client.Transport.(*http.Transport)
-		require.False(t, transport.ForceAttemptHTTP2)
-		require.NotContains(t, transport.TLSClientConfig.NextProtos, "h2")
+		offered := make(chan []string, 1)
+		certificate, _ := selfSigned(t)
+		server := opamptest.Serve(t, tls.NewListener(loopback(t), &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				offered <- hello.SupportedProtos
+				return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+			},
+		}), opamptest.Script{})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL("https").String(), nil)
+		require.NoError(t, err)
+		_, err = client.Do(req) //nolint:bodyclose // there is none: its certificate is unknown
+		require.Error(t, err)
+		require.Equal(t, []string{"http/1.1"}, <-offered)
 	}
 }
 
@@ -202,12 +151,17 @@ func selfSigned(t *testing.T) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, caFile
 }
 
-func tlsListener(t *testing.T, certificate tls.Certificate) net.Listener {
+func loopback(t *testing.T) net.Listener {
 	t.Helper()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	return tls.NewListener(ln, &tls.Config{
+	return ln
+}
+
+func tlsListener(t *testing.T, certificate tls.Certificate) net.Listener {
+	t.Helper()
+	return tls.NewListener(loopback(t), &tls.Config{
 		Certificates: []tls.Certificate{certificate},
 		NextProtos:   []string{"h2", "http/1.1"},
 		MinVersion:   tls.VersionTLS12,

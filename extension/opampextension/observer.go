@@ -6,6 +6,8 @@ package opampextension
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -34,6 +36,20 @@ func labels(keysAndValues ...string) metric.MeasurementOption {
 	return metric.WithAttributeSet(attribute.NewSet(attrs...))
 }
 
+// partLabels are the attribute sets of parts, each made once: their names are a closed
+// set, and a stream of custom messages asks for the same one all the time.
+var partLabels sync.Map // of [2]string, direction and part, to metric.MeasurementOption
+
+func labelsOfPart(direction, part string) metric.MeasurementOption {
+	key := [2]string{direction, part}
+	if found, ok := partLabels.Load(key); ok {
+		return found.(metric.MeasurementOption)
+	}
+	made := labels("direction", direction, "part", part)
+	partLabels.Store(key, made)
+	return made
+}
+
 func (o observer) Connected(up bool) {
 	value := int64(0)
 	if up {
@@ -58,8 +74,13 @@ func (o observer) message(bytes int, direction metric.MeasurementOption) {
 	o.telemetry.OpampMessageBytes.Add(context.Background(), int64(bytes), direction)
 }
 
-func (o observer) Reported(part string) {
-	o.telemetry.OpampReportedParts.Add(context.Background(), 1, labels("part", part))
+func (o observer) Reported(part string, bytes int) { o.part("sent", part, bytes) }
+func (o observer) Heard(part string, bytes int)    { o.part("received", part, bytes) }
+
+func (o observer) part(direction, part string, bytes int) {
+	attrs := labelsOfPart(direction, part)
+	o.telemetry.OpampParts.Add(context.Background(), 1, attrs)
+	o.telemetry.OpampPartBytes.Add(context.Background(), int64(bytes), attrs)
 }
 
 func (o observer) Dropped(what string, reason opampclient.Reason) {
@@ -69,6 +90,8 @@ func (o observer) Dropped(what string, reason opampclient.Reason) {
 func (o observer) Refused(offer string) {
 	o.telemetry.OpampRefusedOffers.Add(context.Background(), 1, labels("offer", offer))
 }
+
+func (o observer) Renamed() { o.telemetry.OpampInstanceUIDChanges.Add(context.Background(), 1) }
 
 // observeHealth lets the recorder's own counts be read when metrics are collected,
 // so that counting costs a status event nothing.
@@ -84,4 +107,46 @@ func observeHealth(telemetry *metadata.TelemetryBuilder, recorder *componentheal
 		telemetry.RegisterOpampHealthReportsCallback(count(func(s componenthealth.Stats) uint64 { return s.Reports })),
 		telemetry.RegisterOpampStatusEventsDroppedCallback(count(func(s componenthealth.Stats) uint64 { return s.Dropped })),
 	)
+}
+
+// observeClient lets the client's own counts be read when metrics are collected. The
+// recorder, which may be nil, has already left out most of what need not be told of
+// health, and its counts are the same story.
+func observeClient(telemetry *metadata.TelemetryBuilder, client *opampclient.Client, recorder *componenthealth.Recorder) error {
+	each := func(of func(opampclient.PartStatus, componenthealth.Stats) uint64) metric.Int64Callback {
+		return func(_ context.Context, o metric.Int64Observer) error {
+			for _, p := range client.Status().Parts {
+				o.Observe(int64(of(p, healthStats(p.Part, recorder))), labels("part", p.Part))
+			}
+			return nil
+		}
+	}
+	return errors.Join(
+		telemetry.RegisterOpampReportsSuppressedCallback(each(func(p opampclient.PartStatus, h componenthealth.Stats) uint64 {
+			return p.Suppressed + h.Suppressed
+		})),
+		telemetry.RegisterOpampReportsCoalescedCallback(each(func(p opampclient.PartStatus, h componenthealth.Stats) uint64 {
+			return p.Coalesced + h.Coalesced
+		})),
+		telemetry.RegisterOpampReportsPendingCallback(each(func(p opampclient.PartStatus, _ componenthealth.Stats) uint64 {
+			if p.Pending {
+				return 1
+			}
+			return 0
+		})),
+		telemetry.RegisterOpampServerSilenceCallback(func(_ context.Context, o metric.Float64Observer) error {
+			if last := client.Status().LastMessage; !last.IsZero() {
+				o.Observe(time.Since(last).Seconds())
+			}
+			return nil
+		}),
+	)
+}
+
+// healthStats are the recorder's counts for the part that is made of them.
+func healthStats(part string, recorder *componenthealth.Recorder) componenthealth.Stats {
+	if part != "health" || recorder == nil {
+		return componenthealth.Stats{}
+	}
+	return recorder.Stats()
 }

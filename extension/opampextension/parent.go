@@ -53,7 +53,7 @@ type parentWatch struct {
 
 func newParentWatch(cfg *Config, logger *zap.Logger) parentWatch {
 	return parentWatch{
-		pid:       cfg.PPID,
+		pid:       int32(cfg.PPID), //nolint:gosec // validated to fit
 		interval:  cfg.PPIDPollInterval,
 		logger:    logger,
 		look:      lookAtProcess,
@@ -110,13 +110,16 @@ type parentVerdict struct {
 }
 
 // gone is why the parent counts as gone, or nil. That no process has the id is
-// certain at once.
+// certain at once. A process that is younger than this one did not start it, so that
+// an id which was given away before the first look shows too.
 func (v *parentVerdict) gone(info processInfo, err error) error {
 	switch {
 	case err != nil:
 		return v.doubt(fmt.Errorf("cannot be looked up: %w", err))
 	case !info.running:
 		return errNotRunning
+	case info.ageKnown && info.age > ageTolerance:
+		return v.doubt(errPIDReused)
 	case info.ageKnown && !v.seen:
 		v.seen, v.age = true, info.age
 	case info.ageKnown && (info.age-v.age).Abs() > ageTolerance:

@@ -45,17 +45,20 @@ func TestParentWatch(t *testing.T) {
 		looks looks
 		want  time.Duration // until the process is asked to end; 0 is never
 	}{
-		"alive":                             {looks{{info: alive}}, 0},
-		"gone at the first look":            {looks{{info: gone}}, 1},
-		"gone at the third":                 {looks{{info: alive}, {info: alive}, {info: gone}}, 10 * time.Second},
-		"start time hidden":                 {looks{{info: hidden}}, 0},
-		"hidden at first":                   {looks{{info: hidden}, {info: alive}, {info: hidden}, {info: alive}}, 0},
-		"one failed look":                   {looks{{info: alive}, {err: errLookup}, {info: alive}}, 0},
-		"two failed looks, twice":           {looks{{err: errLookup}, {err: errLookup}, {info: alive}, {err: errLookup}, {err: errLookup}, {info: alive}}, 0},
-		"every look fails":                  {looks{{err: errLookup}}, 10 * time.Second},
-		"another process has the id":        {looks{{info: alive}, {info: parent(younger)}}, 15 * time.Second},
-		"a start time that is off for once": {looks{{info: alive}, {info: parent(younger)}, {info: alive}}, 0},
-		"a start time that is off a little": {looks{{info: alive}, {info: parent(older + 2*time.Second)}}, 0},
+		"alive":                                {looks{{info: alive}}, 0},
+		"gone at the first look":               {looks{{info: gone}}, 1},
+		"gone at the third":                    {looks{{info: alive}, {info: alive}, {info: gone}}, 10 * time.Second},
+		"start time hidden":                    {looks{{info: hidden}}, 0},
+		"hidden at first":                      {looks{{info: hidden}, {info: alive}, {info: hidden}, {info: alive}}, 0},
+		"one failed look":                      {looks{{info: alive}, {err: errLookup}, {info: alive}}, 0},
+		"two failed looks, twice":              {looks{{err: errLookup}, {err: errLookup}, {info: alive}, {err: errLookup}, {err: errLookup}, {info: alive}}, 0},
+		"every look fails":                     {looks{{err: errLookup}}, 10 * time.Second},
+		"another process has the id":           {looks{{info: alive}, {info: parent(younger)}}, 15 * time.Second},
+		"another had it before the first look": {looks{{info: parent(younger)}}, 10 * time.Second},
+		"an older process has the id":          {looks{{info: alive}, {info: parent(2 * older)}}, 15 * time.Second},
+		"started within the same moment":       {looks{{info: parent(time.Second)}}, 0},
+		"a start time that is off for once":    {looks{{info: alive}, {info: parent(younger)}, {info: alive}}, 0},
+		"a start time that is off a little":    {looks{{info: alive}, {info: parent(older + 2*time.Second)}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -145,7 +148,7 @@ func TestAnExtensionWhoseParentIsGoneEndsTheProcess(t *testing.T) {
 	signal.Notify(told, syscall.SIGTERM)
 	defer signal.Stop(told)
 
-	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.PPID = int32(child.Process.Pid) })
+	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.PPID = int64(child.Process.Pid) })
 	e := newTestExtension(t, cfg, newSettings("orphan"))
 	e.parent.exit = func(int) {}
 	require.NoError(t, e.Start(t.Context(), hostWith(nil)))
@@ -158,7 +161,7 @@ func TestAnExtensionWhoseParentIsGoneEndsTheProcess(t *testing.T) {
 
 // Shutdown ends the watch.
 func TestAnExtensionWithAParentShutsDown(t *testing.T) {
-	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.PPID = int32(os.Getppid()) })
+	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.PPID = int64(os.Getppid()) })
 	e := newTestExtension(t, cfg, newSettings("child"))
 	e.parent.terminate = func() error { return errors.New("not meant to end") }
 	e.parent.exit = func(int) { panic("not meant to end") }

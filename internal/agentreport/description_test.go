@@ -12,14 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 )
 
 const testUID = "019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90"
 
 var (
-	testBuild = component.BuildInfo{Command: "otelcol-fleetview", Version: "0.1.0"}
-	testHost  = Host{OSType: "linux", OSDescription: "Debian 12.11", Arch: "amd64", Name: "gateway-1"}
+	testBuild   = component.BuildInfo{Command: "otelcol-fleetview", Version: "0.1.0"}
+	testHost    = Host{OSType: "linux", OSDescription: "Debian 12.11", Arch: "amd64", Name: "gateway-1", ID: "8d2c4f6a0b1e4c3d9f5a7e6b1c2d3e4f"}
+	testProcess = Process{PID: 4711, Executable: "otelcol-fleetview", RuntimeName: "go", RuntimeVersion: "go1.26.8"}
 )
 
 func resource(t *testing.T, attrs map[string]any) pcommon.Resource {
@@ -46,18 +48,19 @@ func TestDescriptionGolden(t *testing.T) {
 	}
 	for name, facts := range map[string]Facts{
 		"description_plain": {
-			InstanceUID: testUID, BuildInfo: testBuild, Host: testHost, Resource: pcommon.NewResource(),
+			InstanceUID: testUID, BuildInfo: testBuild, Host: testHost, Process: testProcess, Resource: pcommon.NewResource(),
 		},
 		"description_resource": {
 			InstanceUID: testUID, BuildInfo: testBuild, Host: testHost, Resource: resource(t, full),
-			IncludeResource: true,
-			NonIdentifying:  map[string]string{"deployment.environment": "user-says-so", "rack": "12"},
+			Process: testProcess, IncludeResource: true,
+			Identifying:    map[string]string{"k8s.cluster.name": "blue", "host.arch": "the user's"},
+			NonIdentifying: map[string]string{"deployment.environment": "user-says-so", "rack": "12"},
 		},
 		"description_resource_not_included": {
 			InstanceUID: testUID, BuildInfo: testBuild, Host: testHost, Resource: resource(t, full),
 		},
 		"description_supervised": {
-			InstanceUID: testUID, Supervised: true, BuildInfo: testBuild, Host: testHost, Resource: resource(t, full),
+			InstanceUID: testUID, Supervised: true, BuildInfo: testBuild, Host: testHost, Process: testProcess, Resource: resource(t, full),
 		},
 		"description_host_unknown": {
 			InstanceUID: testUID, BuildInfo: testBuild, Host: Host{OSType: "linux", Arch: "arm64"},
@@ -74,6 +77,77 @@ func TestIdentifyingOrder(t *testing.T) {
 	require.Equal(t,
 		[]string{"service.instance.id", "service.name", "service.version", "service.namespace"},
 		keysOf(d.GetIdentifyingAttributes()))
+}
+
+func TestIdentifyingAttributesOfTheUser(t *testing.T) {
+	f := Facts{
+		InstanceUID: testUID, BuildInfo: testBuild, Host: testHost, IncludeResource: true,
+		Resource: resource(t, map[string]any{"service.namespace": "shop", "k8s.pod.name": "pod-1", "zone": "a"}),
+		Identifying: map[string]string{
+			"zone": "b", "host.name": "mine", "k8s.pod.name": "pod-2", "service.namespace": "mine",
+			"service.instance.id": "not taken", "service.name": "not taken", "service.version": "not taken",
+		},
+	}
+	d := Description(f)
+	got := map[string]string{}
+	for _, kv := range d.GetIdentifyingAttributes() {
+		got[kv.GetKey()] = kv.GetValue().GetStringValue()
+	}
+	require.Equal(t, map[string]string{
+		"service.instance.id": testUID, "service.name": "otelcol-fleetview", "service.version": "0.1.0",
+		"service.namespace": "mine", "zone": "b", "host.name": "mine", "k8s.pod.name": "pod-2",
+	}, got)
+	require.Equal(t, []string{"service.instance.id", "service.name", "service.version", "service.namespace", "host.name", "k8s.pod.name", "zone"},
+		keysOf(d.GetIdentifyingAttributes()))
+	require.Equal(t, []string{"host.arch", "host.id", "os.description", "os.type"},
+		keysOf(d.GetNonIdentifyingAttributes()), "none is told twice")
+
+	f.Identifying["service.namespace"] = ""
+	require.NotContains(t, keysOf(Description(f).GetIdentifyingAttributes()), "service.namespace", "taken away")
+}
+
+// A supervisor writes these values between double quotes into a YAML file that the
+// Collector expands, and pins them to the next process.
+func TestAutomaticAttributesSurviveASupervisor(t *testing.T) {
+	nasty := "a\"b\\c\nd${env:HOME}\x00\xff\u2028e "
+	f := Facts{
+		InstanceUID: testUID,
+		Supervised:  true,
+		Host:        Host{OSType: nasty, OSDescription: nasty, Arch: nasty, Name: nasty, ID: nasty},
+		Process:     testProcess,
+	}
+	kvs := Description(f).GetNonIdentifyingAttributes()
+	require.Equal(t, []string{"host.arch", "host.id", "host.name", "os.description", "os.type"}, keysOf(kvs), "nothing of the process")
+	for _, kv := range kvs {
+		require.Equal(t, "a'b/c d{env:HOME}  e", kv.GetValue().GetStringValue())
+		var parsed map[string]string
+		require.NoError(t, yaml.Unmarshal([]byte(`k: "`+kv.GetValue().GetStringValue()+`"`), &parsed))
+		require.Equal(t, kv.GetValue().GetStringValue(), parsed["k"])
+	}
+
+	f.Supervised = false
+	require.Contains(t, keysOf(Description(f).GetNonIdentifyingAttributes()), "process.pid")
+}
+
+func TestProcessAttributes(t *testing.T) {
+	typed := func(f Facts) map[string]any {
+		got := map[string]any{}
+		for _, kv := range Description(f).GetNonIdentifyingAttributes() {
+			if kv.GetKey() == "process.pid" {
+				got[kv.GetKey()] = kv.GetValue().GetIntValue()
+				continue
+			}
+			got[kv.GetKey()] = kv.GetValue().GetStringValue()
+		}
+		return got
+	}
+	require.Equal(t, map[string]any{
+		"process.pid": int64(4711), "process.executable.name": "otelcol-fleetview",
+		"process.runtime.name": "go", "process.runtime.version": "go1.26.8",
+	}, typed(Facts{Process: testProcess}))
+	require.Empty(t, typed(Facts{}))
+	require.Equal(t, map[string]any{"process.runtime.name": "mine"},
+		typed(Facts{Process: Process{RuntimeName: "go"}, NonIdentifying: map[string]string{"process.runtime.name": "mine"}}))
 }
 
 func TestServiceInstanceID(t *testing.T) {
@@ -119,7 +193,7 @@ func TestDescriptionIsBoundedAndEncodable(t *testing.T) {
 
 	keys := keysOf(d.GetNonIdentifyingAttributes())
 	require.IsIncreasing(t, keys)
-	require.Len(t, keys, MaxAttributes+4)
+	require.Len(t, keys, MaxAttributes+5)
 	raw, err := proto.Marshal(d)
 	require.NoError(t, err)
 	require.Less(t, len(raw), 64<<10)

@@ -34,11 +34,14 @@ type state struct {
 
 type instances map[componentstatus.InstanceID]state
 
-// Stats counts from construction on.
+// Stats counts from construction on. Each event is one of those that were reported by
+// themselves, Dropped, Suppressed, Coalesced, or still waits to be looked at.
 type Stats struct {
-	Events  uint64 // status events recorded
-	Reports uint64 // messages sent
-	Dropped uint64 // events of components beyond MaxComponents
+	Events     uint64 // status events that arrived
+	Reports    uint64 // messages sent
+	Dropped    uint64 // events of components beyond MaxComponents
+	Suppressed uint64 // events after which all was as last told
+	Coalesced  uint64 // events that left in one message with a later one
 }
 
 // Recorder holds the latest status of every component. Its methods may be called
@@ -59,6 +62,7 @@ type Recorder struct {
 	stopped    bool
 	done       chan struct{} // nil until Start; closed when the goroutine has left
 	stats      Stats
+	news       uint64 // events that are in latest and in no message yet
 }
 
 // New makes a Recorder of a Collector that was started at the given time, which
@@ -103,11 +107,13 @@ func (r *Recorder) recordLocked(id componentstatus.InstanceID, event *components
 	since := event.Timestamp()
 	if known && prev.event.Status() == event.Status() {
 		if isBare(prev.event) && isBare(event) {
+			r.stats.Suppressed++
 			return false // the same again; memory_limiter says OK once a second
 		}
 		since = prev.since
 	}
 	r.latest[id] = state{event: event, since: since}
+	r.news++
 	return true
 }
 
@@ -187,10 +193,11 @@ func (r *Recorder) currentPhase() (phase, time.Time) {
 	return r.phase, r.phaseSince
 }
 
-func (r *Recorder) snapshot() instances {
+// snapshot is what is known now, and how many of the events in it are in no message.
+func (r *Recorder) snapshot() (all instances, news uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.latest)
+	return maps.Clone(r.latest), r.news
 }
 
 // snapshotAtNotReady is immutable: nothing is recorded into it any more.
@@ -200,10 +207,23 @@ func (r *Recorder) snapshotAtNotReady() instances {
 	return r.atNotReady
 }
 
-func (r *Recorder) noteReport() {
+// noteReport counts a message with that many events in it.
+func (r *Recorder) noteReport(news uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Reports++
+	r.news -= news
+	if news > 0 {
+		r.stats.Coalesced += news - 1
+	}
+}
+
+// noteSame counts events that together changed nothing.
+func (r *Recorder) noteSame(news uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.news -= news
+	r.stats.Suppressed += news
 }
 
 // signal sets a level, not a queue: many before the reader looks are one.

@@ -31,6 +31,7 @@ type reporter struct {
 	said       phase                      // the phase that was last told of
 	last       *protobufs.ComponentHealth // the message last sent
 	lastStatus componentstatus.Status     // its status
+	news       uint64                     // events in the tree of the present look that are in no message
 	pace       pace
 	nextLook   time.Time
 }
@@ -96,6 +97,7 @@ func (r *reporter) lookReady(now, readySince time.Time) plan {
 	}
 	msg := agentreport.ComponentHealth(tree, r.recorder.started)
 	if proto.Equal(msg, r.last) {
+		r.recorder.noteSame(r.news)
 		return plan{listen: true}
 	}
 	worse := badness(tree.Status) > badness(r.lastStatus)
@@ -121,7 +123,9 @@ func (r *reporter) openReady(now, readySince time.Time, tree *agentreport.Health
 // readyTree is the present tree. Where no component ever reported, being ready is
 // all that is known, and it is good.
 func (r *reporter) readyTree(readySince time.Time) *agentreport.HealthTree {
-	tree := aggregate(r.recorder.snapshot())
+	all, news := r.recorder.snapshot()
+	r.news = news
+	tree := aggregate(all)
 	if tree.Status == componentstatus.StatusNone {
 		tree.Status, tree.Since = componentstatus.StatusOK, readySince
 	}
@@ -141,6 +145,7 @@ func (r *reporter) sayStopping(now, since time.Time) {
 		return
 	}
 	r.said = phaseStopping
+	r.news = 0 // none of them is in the tree that follows
 	tree := aggregate(r.recorder.snapshotAtNotReady())
 	tree.Status, tree.Since = componentstatus.StatusStopping, since
 	r.say(now, agentreport.ComponentHealth(tree, r.recorder.started), tree.Status)
@@ -153,6 +158,7 @@ func (r *reporter) say(now time.Time, msg *protobufs.ComponentHealth, status com
 
 func (r *reporter) emit(msg *protobufs.ComponentHealth, status componentstatus.Status) {
 	r.last, r.lastStatus = msg, status
-	r.recorder.noteReport()
+	r.recorder.noteReport(r.news)
+	r.news = 0
 	r.send(msg)
 }

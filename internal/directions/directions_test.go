@@ -23,11 +23,11 @@ const (
 	shells    = "extension/... receiver/..."
 	rooms     = "internal/..."
 	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet"
-	busyRooms = "internal/opampclient internal/opampserver internal/componenthealth internal/custommessage " +
+	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/componenthealth internal/custommessage " +
 		"internal/gateway/... internal/fleet/*/..."
-	agentRooms  = "internal/opampclient internal/agentreport internal/componenthealth internal/custommessage"
+	agentRooms  = "internal/opampclient internal/opampdial internal/agentreport internal/componenthealth internal/custommessage"
 	serverRooms = "internal/opampserver internal/fleet/..."
-	transports  = "internal/opampclient internal/opampserver"
+	transports  = "internal/opampclient internal/opampdial internal/opampserver"
 	meaning     = "internal/agentreport internal/componenthealth internal/custommessage internal/fleet/..."
 	product     = shells + " " + pureRooms + " " + busyRooms
 

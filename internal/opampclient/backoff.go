@@ -27,9 +27,9 @@ func (b *backoff) next() time.Duration {
 // reset follows a connection that proved good.
 func (b *backoff) reset() { b.failures = 0 }
 
-// after is the pause that a server asked for, spread by a quarter so that everybody it
-// told the same does not return in the same instant.
-func after(asked time.Duration) time.Duration {
-	asked = min(asked, maxRetryAfter)
+// after is the pause that a server asked for, within limit, and spread by a quarter so
+// that everybody it told the same does not return in the same instant.
+func after(asked, limit time.Duration) time.Duration {
+	asked = min(asked, limit)
 	return asked + rand.N(asked/4+1) //nolint:gosec // jitter, not a secret
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
 // errStopped ends a conversation that Stop ended.
@@ -29,6 +31,8 @@ type Client struct {
 	hardEnd  context.CancelFunc
 	done     chan struct{} // closed when run has returned
 
+	board board // what Status shows
+
 	mu      sync.Mutex
 	state   state // guarded by mu
 	started bool  // guarded by mu
@@ -40,7 +44,9 @@ type Client struct {
 	backoff  backoff
 	interval time.Duration // between heartbeats, or polls; a server may move it
 	answered bool          // this conversation has had an answer
+	plain    bool          // the server has refused a compressed message
 	told     map[string]time.Time
+	sent     [partCount]uint64 // the newest version of each part that ever went out
 }
 
 // New makes a client that does nothing until Start.
@@ -96,6 +102,16 @@ func (c *Client) Stop(ctx context.Context) {
 	c.hardEnd()
 }
 
+// SetInstanceUID names the agent before Start. Afterwards only the server does, and it
+// does nothing.
+func (c *Client) SetInstanceUID(uid opampwire.InstanceUID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.started {
+		c.state.uid = uid
+	}
+}
+
 // SetDescription sets who the agent says it is.
 func (c *Client) SetDescription(d *protobufs.AgentDescription) { set(c, partDescription, d) }
 
@@ -114,14 +130,20 @@ func (c *Client) SetCustomCapabilities(cc *protobufs.CustomCapabilities) {
 }
 
 func set[M partValue](c *Client, p part, m M) {
+	var none M
+	if m == none {
+		return
+	}
 	c.mu.Lock()
 	news := setPart(&c.state, p, m)
 	c.mu.Unlock()
-	if news {
-		select {
-		case c.wake <- struct{}{}:
-		default: // it will look anyway
-		}
+	if !news {
+		c.board.suppressed[p].Add(1)
+		return
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -134,16 +156,22 @@ func (c *Client) snapshot() state {
 // run has one conversation after the other until Stop.
 func (c *Client) run() {
 	defer close(c.done)
+	defer c.board.stopped()
 	for {
 		c.session.begin()
 		c.answered = false
+		c.board.trying(time.Now())
+		c.board.knows(c.session.told, nil, &c.sent)
 		f := c.converse()
+		// The next attempt asks anew where the server is, and no dial outlives its attempt.
+		c.set.HTTPClient.CloseIdleConnections()
 		if c.answered {
 			c.set.Observer.Connected(false)
 		}
 		if c.soft.Err() != nil {
 			return
 		}
+		c.board.ended(f, time.Now())
 		if !c.sitOut(f, time.Now()) {
 			return
 		}
@@ -155,6 +183,7 @@ func (c *Client) run() {
 // collector, in the same process, is none.
 func (c *Client) sitOut(f *failure, began time.Time) bool {
 	d := c.delay(f)
+	c.board.waiting(began.Add(d))
 	moment := min(d, outageMoment)
 	if !c.pause(moment) {
 		return false
@@ -167,7 +196,7 @@ func (c *Client) sitOut(f *failure, began time.Time) bool {
 func (c *Client) delay(f *failure) time.Duration {
 	d := c.backoff.next()
 	if f.retryAfter > 0 {
-		d = max(d, after(f.retryAfter))
+		d = max(d, after(f.retryAfter, c.set.MaxRetryAfter))
 	}
 	return d
 }
@@ -187,6 +216,8 @@ func (c *Client) pause(d time.Duration) bool {
 // take acts on a message of the server. A failure ends the conversation.
 func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 	c.set.Observer.Received(size)
+	eachPart(msg, c.set.Observer.Heard)
+	c.board.heard(msg, time.Now())
 	v := c.session.receive(msg, c.snapshot(), time.Now())
 	for _, d := range v.dropped {
 		c.set.Observer.Dropped(d.what, d.reason)
@@ -215,6 +246,7 @@ func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 		c.mu.Lock()
 		c.state.uid = *v.newUID
 		c.mu.Unlock()
+		c.set.Observer.Renamed()
 		c.set.OnInstanceUID(*v.newUID)
 	}
 	return nil
@@ -224,6 +256,7 @@ func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 func (c *Client) noteAnswer() {
 	if !c.answered {
 		c.answered = true
+		c.board.answered(time.Now())
 		c.set.Observer.Connected(true)
 	}
 	c.outage.answered(time.Now())
@@ -233,6 +266,7 @@ func (c *Client) noteAnswer() {
 func (c *Client) refuse(offers []string) {
 	for _, offer := range offers {
 		c.set.Observer.Refused(offer)
+		c.board.refuse(offer, time.Now())
 		c.say("refused "+offer, "Refused an offer of the OpAMP server: this agent only reports",
 			zap.String("offer", offer))
 	}
@@ -251,9 +285,8 @@ func (c *Client) say(kind, text string, fields ...zap.Field) {
 // noteSent counts a message that went out and what was too large to go with it.
 func (c *Client) noteSent(out outgoing, size int) {
 	c.set.Observer.Sent(size)
-	for _, p := range out.reported {
-		c.set.Observer.Reported(parts[p].name)
-	}
+	eachPart(out.msg, c.set.Observer.Reported)
+	c.board.knows(c.session.told, out.reported, &c.sent)
 	for _, p := range out.tooLarge {
 		c.set.Observer.Dropped(parts[p].name, ReasonTooLarge)
 		c.say("too large "+parts[p].name, "A part of the report is too large to send and was left out",

@@ -31,6 +31,8 @@ import (
 
 // counts is an Observer that adds up.
 type counts struct {
+	NopObserver
+
 	mu       sync.Mutex
 	attempts map[string]int
 	ends     map[Reason]int
@@ -57,7 +59,6 @@ func (c *counts) ConnectAttempt(result string) { c.with(func() { c.attempts[resu
 func (c *counts) Disconnected(r Reason)        { c.with(func() { c.ends[r]++ }) }
 func (c *counts) Sent(int)                     { c.with(func() { c.sent++ }) }
 func (c *counts) Received(int)                 { c.with(func() { c.received++ }) }
-func (c *counts) Reported(string)              {}
 func (c *counts) Dropped(what string, r Reason) {
 	c.with(func() { c.drops[drop{what, r}]++ })
 }
@@ -661,6 +662,19 @@ func TestServerThatFallsSilentIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestServerThatAnswersNothingIsNamedAndKept(t *testing.T) {
+	inBubble(t, "ws", func(b *bubble) {
+		s := b.serve(opamptest.Script{Reply: func(*protobufs.AgentToServer) *protobufs.ServerToAgent { return nil }})
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, []string{
+			"warn The OpAMP server is connected but does not answer reports; the collector is not affected",
+		}, lines(b.logs))
+		total, open, _ := s.Connections()
+		assert.Equal(t, []int{1, 1}, []int{total, open}, "it may well show what it gets")
+		assert.False(t, b.seen.now().up)
+	})
+}
+
 func TestUnreadableMessagesAreLeftOut(t *testing.T) {
 	frames := map[string]struct {
 		kind websocket.MessageType
@@ -695,7 +709,7 @@ func TestUnreadableMessagesAreLeftOut(t *testing.T) {
 				assert.Equal(t, map[drop]int{{"message", ReasonMalformed}: 1000}, b.seen.now().drops)
 				assert.True(t, b.seen.now().up, "and what can be read counts")
 				assert.Equal(t, []string{
-					"warn Cannot reach the OpAMP server, trying again in the background; the collector is not affected",
+					"warn The OpAMP server is connected but does not answer reports; the collector is not affected",
 					"info The OpAMP server answers again",
 				}, lines(b.logs), "a server that says only that is named, once")
 			})

@@ -20,14 +20,28 @@
 // # Bounds
 //
 //   - Reading: [Settings.MaxReceive] bytes a message, counted after decompression.
+//   - Reading a WebSocket takes a quarter of one processor's time, after a burst; a
+//     server that floods waits for the rest (see throttle).
 //   - Writing: [Settings.MaxSend] bytes a message; what does not fit is left out,
-//     the effective config first, and counted.
+//     the effective config first, and counted. So is what the server says that it
+//     has no use for.
 //   - Every dial, handshake, exchange, write and close has a deadline; a silent
 //     WebSocket is pinged and then given up.
 //   - Connects are spaced by a jittered exponential back-off, which a server that
 //     accepts and then closes does not reset.
-//   - A server that asks for everything gets it once a second at most.
+//   - A server that asks for everything gets it once a second at most, and so does one
+//     that keeps changing what it accepts.
+//   - What a server asks us to wait is bounded by [Settings.MaxRetryAfter].
 //   - The log has one line for an outage and one for its end.
+//
+// Times are taken by the monotonic clock: a wall clock that jumps moves nothing but the
+// times that [Client.Status] shows.
+//
+// # Watching
+//
+// [Observer] is told of events as they happen, for counters. [Client.Status] is how
+// things stand at a moment: since when there is a connection, or why there is none and
+// when the next attempt comes.
 //
 // # Read-only
 //

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
+	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -84,17 +85,7 @@ func (c *Client) exchange(ctx context.Context, out outgoing) (*protobufs.ServerT
 	if err != nil {
 		return nil, 0, &failure{reason: ReasonMalformed, err: err}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.set.Endpoint.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, 0, broken(err)
-	}
-	req.Header = c.header()
-	req.Header.Set("Content-Type", contentType)
-	// Not sent (it has no value), but net/http then tries once more where a kept
-	// connection was closed under it. The same report twice does no harm.
-	req.Header["Idempotency-Key"] = []string{}
-
-	resp, err := c.noRedirects().Do(req)
+	resp, size, err := c.postPacked(ctx, body)
 	if err != nil {
 		return nil, 0, broken(err)
 	}
@@ -102,8 +93,51 @@ func (c *Client) exchange(ctx context.Context, out outgoing) (*protobufs.ServerT
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, refusal(resp)
 	}
-	c.noteSent(out, len(body))
+	c.noteSent(out, size)
 	return c.readReply(resp)
+}
+
+// postPacked sends body compressed where that makes it smaller, and says how large it was.
+// A server that can't take it gets the same as it is, at once, and from then on.
+func (c *Client) postPacked(ctx context.Context, body []byte) (*http.Response, int, error) {
+	if c.set.Uncompressed || c.plain {
+		resp, err := c.post(ctx, body, "")
+		return resp, len(body), err
+	}
+	packed := compressed(body)
+	if packed == nil {
+		resp, err := c.post(ctx, body, "")
+		return resp, len(body), err
+	}
+	resp, err := c.post(ctx, packed, "gzip")
+	if err != nil || !refusesEncoding(resp.StatusCode) {
+		return resp, len(packed), err
+	}
+	_ = resp.Body.Close() // it holds words, if anything
+	c.plain = true
+	c.set.Logger.Info("The OpAMP server refused a compressed message, they are sent as they are from now on",
+		zap.Int("status", resp.StatusCode))
+	resp, err = c.post(ctx, body, "")
+	return resp, len(body), err
+}
+
+// post is one request. Its headers are made anew for each, and an authenticator in the
+// HTTP client sees them all, and the body as it is sent.
+func (c *Client) post(ctx context.Context, body []byte, encoding string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.set.Endpoint.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = c.header()
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept-Encoding", "gzip")
+	if encoding != "" {
+		req.Header.Set("Content-Encoding", encoding)
+	}
+	// Not sent (it has no value), but net/http then tries once more where a kept
+	// connection was closed under it. The same report twice does no harm.
+	req.Header["Idempotency-Key"] = []string{}
+	return c.noRedirects().Do(req)
 }
 
 func (c *Client) readReply(resp *http.Response) (*protobufs.ServerToAgent, int, *failure) {
@@ -113,8 +147,7 @@ func (c *Client) readReply(resp *http.Response) (*protobufs.ServerToAgent, int, 
 				"%w: reply of type %.64q, want %s; is this the OpAMP endpoint?", opampwire.ErrMalformed, got, contentType)}
 		}
 	}
-	// net/http has undone gzip, so the limit counts what it expanded to.
-	body, err := opampwire.ReadLimited(resp.Body, c.set.MaxReceive)
+	body, err := readBody(resp, c.set.MaxReceive)
 	if err != nil {
 		return nil, 0, broken(err)
 	}
@@ -133,7 +166,7 @@ func (c *Client) leaveHTTP(f *failure) *failure {
 		return f
 	}
 	if f.err != errStopped { //nolint:errorlint // identity: no exchange was in flight
-		c.session.begin()
+		c.session.forget()
 	}
 	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
 	defer cancel()

@@ -9,16 +9,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -32,7 +35,10 @@ const (
 	ReasonDNS               Reason = "dns"                // the host's name has no address
 	ReasonTLS               Reason = "tls"                // handshake or certificate
 	ReasonTimeout           Reason = "timeout"            // no answer in time
-	ReasonUnauthorized      Reason = "unauthorized"       // 401, 403 or 407
+	ReasonUnauthorized      Reason = "unauthorized"       // 401 or 403
+	ReasonAuth              Reason = "auth"               // our authenticator failed, and nothing was sent
+	ReasonProxy             Reason = "proxy"              // no way to the proxy, or through it
+	ReasonProxyAuth         Reason = "proxy_unauthorized" // 407
 	ReasonRedirect          Reason = "redirect"           // 3xx: never followed
 	ReasonThrottled         Reason = "throttled"          // 429 or 503
 	ReasonStatus            Reason = "http_status"        // any other status
@@ -41,6 +47,7 @@ const (
 	ReasonUnavailable       Reason = "unavailable"        // ServerErrorResponse UNAVAILABLE
 	ReasonMalformed         Reason = "malformed"          // not an OpAMP message
 	ReasonTooLarge          Reason = "too_large"          // past a size limit
+	ReasonNoAnswer          Reason = "no_answer"          // it is there, and leaves reports unanswered
 	ReasonSilent            Reason = "silent"             // no pong
 	ReasonStuck             Reason = "stuck"              // the server does not read
 	ReasonShutdown          Reason = "shutdown"           // we hung up
@@ -49,6 +56,7 @@ const (
 	ReasonOutOfRange        Reason = "out_of_range"       // an absurd value
 	ReasonRejected          Reason = "rejected"           // BAD_REQUEST: the server could not read it
 	ReasonUnknownCapability Reason = "unknown_capability" // a custom message nobody here takes
+	ReasonNotAccepted       Reason = "not_accepted"       // the server says that it has no use for it
 )
 
 // failure is a connect, an exchange or a connection that ended, and how long the server
@@ -57,6 +65,7 @@ type failure struct {
 	reason     Reason
 	err        error
 	retryAfter time.Duration
+	open       bool // the connection stays
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -66,14 +75,16 @@ func (f *failure) Unwrap() error { return f.err }
 func refusal(resp *http.Response) *failure {
 	f := &failure{reason: ReasonStatus, err: fmt.Errorf("server answered %s", statusText(resp.StatusCode))}
 	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusProxyAuthRequired:
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		f.reason = ReasonUnauthorized
+	case code == http.StatusProxyAuthRequired:
+		f.reason = ReasonProxyAuth
 	case code >= 300 && code < 400:
 		f.reason = ReasonRedirect
 		f.err = fmt.Errorf("server answered %s: redirects are not followed, set the endpoint to the final address", statusText(code))
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
 		f.reason = ReasonThrottled
-		f.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+		f.retryAfter = retryAfter(resp.Header, time.Now())
 	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
 		f.err = fmt.Errorf("server answered %s: is this the OpAMP endpoint?", statusText(code))
 	}
@@ -84,18 +95,21 @@ func statusText(code int) string {
 	return fmt.Sprintf("%d %s", code, http.StatusText(code))
 }
 
-// parseRetryAfter reads seconds or a date; what makes no sense is no word on it.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
+// retryAfter reads seconds or a date; what makes no sense is no word on it. A date is
+// taken by the server's own clock, if it tells the time: ours may be wrong.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
 		return 0
 	}
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = theirs
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, min(at.Sub(now), maxRetryAfter))
-	}
-	return 0
+	return max(0, at.Sub(now))
 }
 
 // broken is the failure that an error of the network, TLS or the WebSocket means.
@@ -113,9 +127,16 @@ func reasonOf(err error) Reason {
 		alert     tls.AlertError
 		record    tls.RecordHeaderError
 		closed    websocket.CloseError
+		op        *net.OpError
 		timeout   interface{ Timeout() bool }
 	)
-	switch {
+	switch { // where on the way it was comes before what it was
+	case errors.Is(err, opampdial.ErrAuth):
+		return ReasonAuth
+	case errors.Is(err, opampdial.ErrProxyAuth):
+		return ReasonProxyAuth
+	case errors.Is(err, opampdial.ErrProxy), errors.As(err, &op) && ofProxy(op):
+		return ReasonProxy
 	case errors.Is(err, opampwire.ErrMalformed):
 		return ReasonMalformed
 	case errors.Is(err, opampwire.ErrTooLarge), errors.Is(err, websocket.ErrMessageTooBig):
@@ -135,6 +156,11 @@ func reasonOf(err error) Reason {
 		return ReasonTimeout
 	}
 	return ReasonNetwork
+}
+
+// ofProxy recognizes the errors of the proxies that net/http itself dials.
+func ofProxy(err *net.OpError) bool {
+	return err.Op == "proxyconnect" || strings.HasPrefix(err.Op, "socks")
 }
 
 // withoutURL drops the address that net/http puts in front of an error: its query may

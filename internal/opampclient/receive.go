@@ -4,6 +4,7 @@
 package opampclient
 
 import (
+	"math"
 	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
@@ -41,6 +42,7 @@ func (s *session) receive(msg *protobufs.ServerToAgent, st state, now time.Time)
 		// Other fields of an error response carry no meaning (ServerErrorResponse).
 		return v
 	}
+	v.dropped = s.declare(msg.GetCapabilities(), st)
 	flags := msg.GetFlags()
 	s.wantFull = s.wantFull || flags&uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState) != 0
 	s.wantList = s.wantList || flags&uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportAvailableComponents) != 0
@@ -57,7 +59,7 @@ func (s *session) receiveError(e *protobufs.ServerErrorResponse, v *verdict) {
 	switch e.GetType() {
 	case protobufs.ServerErrorResponseType_ServerErrorResponseType_Unavailable:
 		v.unavailable = true
-		v.retryAfter = clampRetry(e.GetRetryInfo().GetRetryAfterNanoseconds())
+		v.retryAfter = time.Duration(min(e.GetRetryInfo().GetRetryAfterNanoseconds(), math.MaxInt64))
 	default:
 		// A message that could not be read once will not be readable the second time
 		// (Bad Request), so nothing is repeated.
@@ -96,7 +98,7 @@ func (s *session) receiveIdentity(id *protobufs.AgentIdentification, st state, n
 	s.uidChanges = append(s.uidChanges, now)
 	v.newUID = &uid
 	// The server knows nothing of the new name yet.
-	s.begin()
+	s.forget()
 }
 
 // receiveHeartbeat reads the offered interval. A zero can't be told from an absent
@@ -133,9 +135,4 @@ func offers(msg *protobufs.ServerToAgent) []string {
 	add(cs.GetOwnLogs() != nil, "own_logs")
 	add(len(cs.GetOtherConnections()) > 0, "other_connections")
 	return names
-}
-
-// clampRetry is a wait in nanoseconds as a server states it, within our cap.
-func clampRetry(nanoseconds uint64) time.Duration {
-	return time.Duration(min(nanoseconds, uint64(maxRetryAfter)))
 }

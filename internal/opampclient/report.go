@@ -4,9 +4,8 @@
 package opampclient
 
 import (
-	"google.golang.org/protobuf/proto"
-
 	"github.com/open-telemetry/opamp-go/protobufs"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -42,7 +41,7 @@ var parts = [partCount]struct {
 	name string
 	put  func(to *protobufs.AgentToServer, m proto.Message, whole bool)
 }{
-	partDescription: {"description", func(to *protobufs.AgentToServer, m proto.Message, _ bool) {
+	partDescription: {"agent_description", func(to *protobufs.AgentToServer, m proto.Message, _ bool) {
 		to.AgentDescription = m.(*protobufs.AgentDescription)
 	}},
 	partHealth: {"health", func(to *protobufs.AgentToServer, m proto.Message, _ bool) {

@@ -6,9 +6,8 @@ package opampclient
 import (
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/open-telemetry/opamp-go/protobufs"
+	"google.golang.org/protobuf/proto"
 )
 
 // session is what the server was told, and what it asked for. It is pure: time comes
@@ -21,10 +20,13 @@ type session struct {
 	seq      uint64            // of the next message
 	greeted  bool              // this connection has had its first message
 	told     [partCount]uint64 // version of each part that this connection was told
+	server   uint64            // the server's capabilities as stated on this connection; 0 is no word
 	wantFull bool              // the server asked for everything
 	wantList bool              // the server asked for the list of components
 	lastFull time.Time         // when everything was last told
 	lastList time.Time         // when the list was last told
+	gained   bool              // the server has come to accept a part
+	lastGain time.Time         // when that last made one to be told
 
 	uidChanges []time.Time // when a new instance UID was taken, within uidChangeWindow
 }
@@ -36,8 +38,14 @@ type outgoing struct {
 	tooLarge []part
 }
 
-// begin starts a connection: nothing has been told on it.
+// begin starts a connection: nothing has been told on it, and nothing was heard.
 func (s *session) begin() {
+	s.forget()
+	s.server, s.gained = 0, false
+}
+
+// forget makes the next message tell everything.
+func (s *session) forget() {
 	s.greeted = false
 	s.told = [partCount]uint64{}
 	s.wantFull, s.wantList = false, false
@@ -49,7 +57,9 @@ func (s *session) begin() {
 // What next returns counts as told. If it can't be delivered the connection is over,
 // and begin makes the next one tell everything.
 func (s *session) next(st state, now time.Time) (outgoing, time.Duration) {
+	s.passOver(st)
 	full, list, wait := s.due(now)
+	wait = sooner(wait, s.regain(now))
 	if !full && !list && !s.stale(st) {
 		return outgoing{}, wait
 	}
@@ -85,11 +95,17 @@ func (s *session) due(now time.Time) (full, list bool, wait time.Duration) {
 			s.lastList = now
 			return false, true, wait
 		}
-		if wait == 0 || w < wait {
-			wait = w
-		}
+		wait = sooner(wait, w)
 	}
 	return false, false, wait
+}
+
+// sooner is the shorter of two waits, where 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b > 0 && b < a) {
+		return b
+	}
+	return a
 }
 
 // early is how long from now it is still too early to do again what was done at last.
@@ -121,6 +137,7 @@ func (s *session) heartbeat(st state) *protobufs.AgentToServer {
 // goodbye is the last message of an agent (AgentDisconnect). It takes along what has
 // not been told yet: the reason why the collector stops may be in it.
 func (s *session) goodbye(st state) outgoing {
+	s.passOver(st)
 	out := outgoing{msg: s.envelope(st)}
 	s.put(&out, st, func(p part) bool { return s.told[p] != st.parts[p].version }, false)
 	s.fit(&out)
@@ -133,7 +150,7 @@ func (s *session) goodbye(st state) outgoing {
 func (s *session) put(out *outgoing, st state, due func(part) bool, list bool) {
 	for i, h := range st.parts {
 		p := part(i)
-		if h.version == 0 || !due(p) {
+		if h.version == 0 || !s.accepts(p) || !due(p) {
 			continue
 		}
 		parts[p].put(out.msg, h.value, list)

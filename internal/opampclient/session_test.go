@@ -230,7 +230,7 @@ func TestReceive(t *testing.T) {
 		},
 		"unavailable for ever": {
 			msg:  failed(unavailable, "", proto.Uint64(math.MaxUint64)),
-			want: want{verdict: verdict{unavailable: true, retryAfter: maxRetryAfter}},
+			want: want{verdict: verdict{unavailable: true, retryAfter: math.MaxInt64}},
 		},
 		"bad request":              {msg: failed(badRequest, "no uid", nil), want: want{verdict: verdict{rejected: "no uid"}}},
 		"bad request without text": {msg: failed(badRequest, "", nil), want: want{verdict: verdict{rejected: "ServerErrorResponseType_BadRequest"}}},

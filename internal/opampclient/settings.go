@@ -17,6 +17,9 @@ import (
 const (
 	DefaultPollingInterval   = 30 * time.Second
 	DefaultHeartbeatInterval = 30 * time.Second
+	// DefaultMaxRetryAfter is long enough for a server that restarts and short enough for
+	// one that is wrong about it.
+	DefaultMaxRetryAfter = 5 * time.Minute
 	// DefaultMaxReceive is below the specification's 64 MiB because this agent takes
 	// neither configuration nor packages, and its host's memory is not a server's to fill.
 	DefaultMaxReceive = 8 << 20
@@ -35,6 +38,10 @@ const (
 	writeLimit    = 10 * time.Second // one WebSocket message
 	pingLimit     = 10 * time.Second // from a ping to its pong
 
+	// answerLimit is how long a server may leave the first report of a connection
+	// unanswered before that is put into words.
+	answerLimit = 10 * time.Second
+
 	// silenceLimit is how long a WebSocket may bring nothing before it is pinged.
 	// It is longer than the default heartbeat, whose answer counts: a healthy idle
 	// connection carries no pings.
@@ -50,9 +57,6 @@ const (
 	// the back-off to start anew after it. A server that answers once and closes is
 	// as hard to live with as one that only closes.
 	proven = 10 * time.Second
-
-	// maxRetryAfter caps what a server may ask us to wait.
-	maxRetryAfter = 5 * time.Minute
 
 	// fullReportGap is the least time between two full reports that a server asks for.
 	fullReportGap = time.Second
@@ -75,7 +79,9 @@ type Settings struct {
 	Endpoint *url.URL
 	// HTTPClient sends the requests: TLS, proxy and authentication are its own. Its
 	// redirect policy is not used, no redirect is ever followed (a credential would
-	// go where the user did not send it). It must not use HTTP/2 for WebSockets.
+	// go where the user did not send it). It must not use HTTP/2 for WebSockets. After
+	// each conversation its idle connections are closed, so that the next attempt
+	// resolves the host's name anew; it should not be shared.
 	HTTPClient *http.Client
 	// Header is added to each request, handshakes included.
 	Header http.Header
@@ -84,6 +90,11 @@ type Settings struct {
 	// HeartbeatInterval is the longest time between two messages over WebSocket, if
 	// the capabilities have ReportsHeartbeat.
 	HeartbeatInterval time.Duration
+	// MaxRetryAfter is the longest that a server may keep us away, before jitter.
+	MaxRetryAfter time.Duration
+	// Uncompressed says not to compress messages over plain HTTP. Without it those that
+	// gain by it are, unless the server refuses one. WebSocket messages never are.
+	Uncompressed bool
 	// MaxReceive and MaxSend bound one message, in bytes after decompression.
 	MaxReceive int64
 	MaxSend    int
@@ -103,6 +114,9 @@ func (s Settings) withDefaults() Settings {
 	if s.HeartbeatInterval <= 0 {
 		s.HeartbeatInterval = DefaultHeartbeatInterval
 	}
+	if s.MaxRetryAfter <= 0 {
+		s.MaxRetryAfter = DefaultMaxRetryAfter
+	}
 	if s.MaxReceive <= 0 {
 		s.MaxReceive = DefaultMaxReceive
 	}
@@ -110,7 +124,7 @@ func (s Settings) withDefaults() Settings {
 		s.MaxSend = opampwire.DefaultMaxMessageSize
 	}
 	if s.HTTPClient == nil {
-		s.HTTPClient = &http.Client{}
+		s.HTTPClient = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 	}
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()
@@ -137,12 +151,16 @@ type Observer interface {
 	// Sent and Received are one message each, in bytes on the wire without framing.
 	Sent(bytes int)
 	Received(bytes int)
-	// Reported is one part of the state that went out ("health", "effective_config", ...).
-	Reported(part string)
+	// Reported and Heard are one part each of a message that went out or came in, by
+	// its name in the protocol ("health", "remote_config", ...), and the bytes of it.
+	Reported(part string, bytes int)
+	Heard(part string, bytes int)
 	// Dropped is one part or message that was not sent or not taken, and why.
 	Dropped(what string, reason Reason)
 	// Refused is an offer of the server that a read-only agent does not take.
 	Refused(offer string)
+	// Renamed says that the server assigned another instance UID.
+	Renamed()
 }
 
 // NopObserver observes nothing. Embed it to implement part of [Observer].
@@ -153,6 +171,8 @@ func (NopObserver) ConnectAttempt(string)  {}
 func (NopObserver) Disconnected(Reason)    {}
 func (NopObserver) Sent(int)               {}
 func (NopObserver) Received(int)           {}
-func (NopObserver) Reported(string)        {}
+func (NopObserver) Reported(string, int)   {}
+func (NopObserver) Heard(string, int)      {}
 func (NopObserver) Dropped(string, Reason) {}
 func (NopObserver) Refused(string)         {}
+func (NopObserver) Renamed()               {}

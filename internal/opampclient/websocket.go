@@ -20,6 +20,8 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
+var errNoAnswer = fmt.Errorf("no answer to a report within %s", answerLimit)
+
 // incoming is a message that was read, or what was wrong with it.
 type incoming struct {
 	msg  *protobufs.ServerToAgent
@@ -31,14 +33,14 @@ type incoming struct {
 type socket struct {
 	// Fixed at construction.
 	conn     *websocket.Conn
-	raw      io.Closer // under conn: closing it ends whatever waits on conn
+	raw      *pacedConn // under conn: closing it ends whatever waits on conn
 	opened   time.Time
 	incoming chan incoming // never closed
 	gone     context.Context
 	leave    context.CancelFunc
 	work     sync.WaitGroup
 
-	lastRead atomic.Int64 // unix nanoseconds of the last whole message or pong
+	lastRead atomic.Int64 // of the last whole message or pong: nanoseconds since opened, whatever the clock does
 
 	ended chan *failure // size 1: why reader or watchdog gave up; the first one counts
 
@@ -54,6 +56,7 @@ func (c *Client) converseWebSocket() *failure {
 		return f
 	}
 	c.set.Observer.ConnectAttempt("ok")
+	c.board.opened()
 	s.work.Go(func() { s.read() })
 	s.work.Go(func() { s.watch() })
 
@@ -76,8 +79,8 @@ func (c *Client) dial() (*socket, *failure) {
 		CompressionMode: websocket.CompressionDisabled, // a limit must count what is decompressed
 	})
 	if err != nil {
-		if raw.body != nil {
-			_ = raw.body.Close() // upgraded, but not to our liking
+		if raw.conn != nil {
+			_ = raw.conn.Close() // upgraded, but not to our liking
 		}
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refusal(resp)
@@ -85,10 +88,10 @@ func (c *Client) dial() (*socket, *failure) {
 		return nil, broken(err)
 	}
 	conn.SetReadLimit(c.set.MaxReceive)
-	return newSocket(conn, raw.body), nil
+	return newSocket(conn, raw.conn), nil
 }
 
-func newSocket(conn *websocket.Conn, raw io.Closer) *socket {
+func newSocket(conn *websocket.Conn, raw *pacedConn) *socket {
 	s := &socket{
 		conn:     conn,
 		raw:      raw,
@@ -97,7 +100,6 @@ func newSocket(conn *websocket.Conn, raw io.Closer) *socket {
 		ended:    make(chan *failure, 1),
 	}
 	s.gone, s.leave = context.WithCancel(context.Background())
-	s.lastRead.Store(s.opened.UnixNano())
 	return s
 }
 
@@ -116,34 +118,39 @@ func (c *Client) header() http.Header {
 func (c *Client) noRedirects() *http.Client {
 	client := *c.set.HTTPClient
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if client.Transport == nil {
+		client.Transport = http.DefaultTransport
+	}
+	client.Transport = oneHop{client.Transport}
 	return &client
 }
 
 // upgradeClient is a client for one dial, which keeps hold of the upgraded connection.
-func (c *Client) upgradeClient() (*http.Client, *rawBody) {
+func (c *Client) upgradeClient() (*http.Client, *rawConn) {
 	client := c.noRedirects()
-	raw := &rawBody{base: client.Transport}
-	if raw.base == nil {
-		raw.base = http.DefaultTransport
-	}
+	raw := &rawConn{base: client.Transport}
 	client.Transport = raw
 	client.Timeout = 0 // of the whole connection, were it set
 	return client, raw
 }
 
-// rawBody remembers the connection under an upgrade. The WebSocket library has no way to
-// end a close handshake early; closing what is below it does.
-type rawBody struct {
+// rawConn paces the connection under an upgrade and remembers it. The WebSocket library
+// has no way to end a close handshake early; closing what is below it does.
+type rawConn struct {
 	base http.RoundTripper
-	body io.Closer
+	conn *pacedConn
 }
 
-func (t *rawBody) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *rawConn) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.base.RoundTrip(r)
-	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
-		t.body = resp.Body
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return resp, err
 	}
-	return resp, err
+	if conn, ok := resp.Body.(io.ReadWriteCloser); ok {
+		t.conn = newPacedConn(conn)
+		resp.Body = t.conn
+	}
+	return resp, nil
 }
 
 // serve runs the conversation on s until it ends.
@@ -152,6 +159,8 @@ func (c *Client) serve(s *socket) *failure {
 	defer beat.Stop()
 	early := time.NewTimer(time.Hour) // for a request that came too early to be answered
 	defer early.Stop()
+	mute := time.NewTimer(answerLimit)
+	defer mute.Stop()
 	for {
 		wait, f := c.flush(s, beat)
 		if f != nil {
@@ -172,6 +181,8 @@ func (c *Client) serve(s *socket) *failure {
 			}
 		case <-c.wake:
 		case <-early.C:
+		case <-mute.C:
+			c.noteMute()
 		case <-beat.C:
 			if f := c.beat(s, beat); f != nil {
 				return f
@@ -214,14 +225,28 @@ func (c *Client) send(s *socket, out outgoing, beat *time.Timer) *failure {
 	return nil
 }
 
+// noteMute puts it into words that a server takes reports and answers none. It breaks
+// the protocol (every message is answered), but may well show what it gets: so the
+// connection stays.
+func (c *Client) noteMute() {
+	if c.answered {
+		return
+	}
+	f := &failure{reason: ReasonNoAnswer, err: errNoAnswer, open: true}
+	c.board.troubled(f, time.Now())
+	c.outage.failed(f, time.Now())
+}
+
 // accept acts on what the reader brought. What can't be read is left out; a server that
 // sends nothing else has not answered.
 func (c *Client) accept(s *socket, in incoming, beat *time.Timer) *failure {
 	if in.err != nil {
 		c.set.Observer.Received(in.size)
 		c.set.Observer.Dropped("message", ReasonMalformed)
+		f := &failure{reason: ReasonMalformed, err: in.err, open: true}
+		c.board.troubled(f, time.Now())
 		if !c.answered {
-			c.outage.failed(&failure{reason: ReasonMalformed, err: in.err}, time.Now())
+			c.outage.failed(f, time.Now())
 		}
 		return nil
 	}
@@ -270,11 +295,14 @@ func (s *socket) write(ctx context.Context, msg proto.Message) *failure {
 }
 
 // reasonForWrite prefers what the reader has found: a Close frame says more than the
-// broken pipe after it.
+// broken pipe after it. But where the write took too long, the connection that the reader
+// finds broken is the one that was broken for it.
 func (s *socket) reasonForWrite(ctx context.Context, err error) *failure {
 	select {
 	case f := <-s.ended:
-		return f
+		if ctx.Err() == nil || f.reason == ReasonClosed {
+			return f
+		}
 	default:
 	}
 	if ctx.Err() != nil {
@@ -292,20 +320,33 @@ func (s *socket) read() {
 			s.end(broken(err))
 			return
 		}
-		s.lastRead.Store(time.Now().UnixNano())
+		s.heard()
 		in := incoming{msg: new(protobufs.ServerToAgent), size: len(data)}
 		if kind != websocket.MessageBinary {
 			in.err = fmt.Errorf("%w: a text frame", opampwire.ErrMalformed)
 		} else {
 			in.err = opampwire.ParseFrame(data, in.msg)
 		}
-		select {
-		case s.incoming <- in:
-		case <-s.gone.Done():
+		if !s.handOver(in) {
 			return
 		}
 	}
 }
+
+// handOver waits until in is taken, and reports whether to go on.
+func (s *socket) handOver(in incoming) bool {
+	began := time.Now()
+	select {
+	case s.incoming <- in:
+		s.raw.waited.Add(int64(time.Since(began)))
+		return true
+	case <-s.gone.Done():
+		return false
+	}
+}
+
+// heard notes that the server has shown life.
+func (s *socket) heard() { s.lastRead.Store(int64(time.Since(s.opened))) }
 
 // watch pings a server that has long said nothing, and ends the connection without a pong:
 // a peer that vanished leaves no other trace.
@@ -318,7 +359,7 @@ func (s *socket) watch() {
 			return
 		case <-timer.C:
 		}
-		if left := silenceLimit - time.Since(time.Unix(0, s.lastRead.Load())); left > 0 {
+		if left := silenceLimit - (time.Since(s.opened) - time.Duration(s.lastRead.Load())); left > 0 {
 			timer.Reset(left)
 			continue
 		}
@@ -336,7 +377,7 @@ func (s *socket) ping() bool {
 		s.end(&failure{reason: ReasonSilent, err: errors.New("server is silent and does not answer a ping")})
 		return false
 	}
-	s.lastRead.Store(time.Now().UnixNano())
+	s.heard()
 	return true
 }
 

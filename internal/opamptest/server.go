@@ -61,7 +61,7 @@ type Heard struct {
 	*protobufs.AgentToServer
 	Conn   int // counted from 1; 0 is plain HTTP
 	Header http.Header
-	Bytes  int
+	Bytes  int // on the wire, without framing
 }
 
 // NewServer starts a server on a free loopback port, and ends it with the test.
@@ -92,11 +92,12 @@ func Serve(t testing.TB, ln net.Listener, script Script) *Server {
 	return s
 }
 
-// Ack is the least that a server may answer.
+// Ack is the least that a server of everything that is reported may answer.
 func Ack(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 	return &protobufs.ServerToAgent{
-		InstanceUid:  msg.GetInstanceUid(),
-		Capabilities: uint64(protobufs.ServerCapabilities_ServerCapabilities_AcceptsStatus),
+		InstanceUid: msg.GetInstanceUid(),
+		Capabilities: uint64(protobufs.ServerCapabilities_ServerCapabilities_AcceptsStatus |
+			protobufs.ServerCapabilities_ServerCapabilities_AcceptsEffectiveConfig),
 	}
 }
 
@@ -240,13 +241,18 @@ func (s *Server) converse(c *websocket.Conn, n int, header http.Header) {
 }
 
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
-	body, err := opampwire.ReadLimited(r.Body, opampwire.DefaultMaxMessageSize)
+	wire := &counter{Reader: r.Body}
+	read := opampwire.ReadLimited
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		read = opampwire.Gunzip
+	}
+	body, err := read(wire, opampwire.DefaultMaxMessageSize)
 	msg := new(protobufs.AgentToServer)
 	if err = errors.Join(err, opampwire.ParseMessage(body, msg)); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.heard <- Heard{AgentToServer: msg, Header: r.Header, Bytes: len(body)}
+	s.heard <- Heard{AgentToServer: msg, Header: r.Header, Bytes: wire.bytes}
 	reply, err := proto.Marshal(s.reply(msg))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -254,6 +260,18 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-protobuf")
 	_, _ = w.Write(reply)
+}
+
+// counter counts what is read through it.
+type counter struct {
+	io.Reader
+	bytes int
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.bytes += n
+	return n, err
 }
 
 func (s *Server) reply(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {

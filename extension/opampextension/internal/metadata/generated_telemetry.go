@@ -32,11 +32,19 @@ type TelemetryBuilder struct {
 	OpampConnects            metric.Int64Counter
 	OpampDisconnects         metric.Int64Counter
 	OpampDropped             metric.Int64Counter
+	OpampEffectiveConfigSize metric.Int64Gauge
 	OpampHealthReports       metric.Int64ObservableCounter
+	OpampInstanceUIDChanges  metric.Int64Counter
 	OpampMessageBytes        metric.Int64Counter
 	OpampMessages            metric.Int64Counter
+	OpampPartBytes           metric.Int64Counter
+	OpampParts               metric.Int64Counter
+	OpampRedactedValues      metric.Int64Gauge
 	OpampRefusedOffers       metric.Int64Counter
-	OpampReportedParts       metric.Int64Counter
+	OpampReportsCoalesced    metric.Int64ObservableCounter
+	OpampReportsPending      metric.Int64ObservableGauge
+	OpampReportsSuppressed   metric.Int64ObservableCounter
+	OpampServerSilence       metric.Float64ObservableGauge
 	OpampStatusEvents        metric.Int64ObservableCounter
 	OpampStatusEventsDropped metric.Int64ObservableCounter
 }
@@ -58,6 +66,66 @@ func (builder *TelemetryBuilder) RegisterOpampHealthReportsCallback(cb metric.In
 		cb(ctx, &observerInt64{inst: builder.OpampHealthReports, obs: o})
 		return nil
 	}, builder.OpampHealthReports)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampReportsCoalescedCallback sets callback for observable OpampReportsCoalesced metric.
+func (builder *TelemetryBuilder) RegisterOpampReportsCoalescedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampReportsCoalesced, obs: o})
+		return nil
+	}, builder.OpampReportsCoalesced)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampReportsPendingCallback sets callback for observable OpampReportsPending metric.
+func (builder *TelemetryBuilder) RegisterOpampReportsPendingCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampReportsPending, obs: o})
+		return nil
+	}, builder.OpampReportsPending)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampReportsSuppressedCallback sets callback for observable OpampReportsSuppressed metric.
+func (builder *TelemetryBuilder) RegisterOpampReportsSuppressedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampReportsSuppressed, obs: o})
+		return nil
+	}, builder.OpampReportsSuppressed)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerSilenceCallback sets callback for observable OpampServerSilence metric.
+func (builder *TelemetryBuilder) RegisterOpampServerSilenceCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.OpampServerSilence, obs: o})
+		return nil
+	}, builder.OpampServerSilence)
 	if err != nil {
 		return err
 	}
@@ -107,6 +175,16 @@ func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
 	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
+type observerFloat64 struct {
+	embedded.Float64Observer
+	inst metric.Float64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerFloat64) Observe(value float64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveFloat64(oi.inst, value, opts...)
+}
+
 // Shutdown unregister all registered callbacks for async instruments.
 func (builder *TelemetryBuilder) Shutdown() {
 	builder.mu.Lock()
@@ -139,7 +217,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampDisconnects, err = builder.meter.Int64Counter(
 		"otelcol_opamp_disconnects",
-		metric.WithDescription("Connections to the OpAMP server that ended after they had been established. [Alpha]"),
+		metric.WithDescription("Connections to the OpAMP server that ended after they had been established. All but those that ended for shutdown are followed by a reconnect. [Alpha]"),
 		metric.WithUnit("{connections}"),
 	)
 	errs = errors.Join(errs, err)
@@ -149,10 +227,22 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{items}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.OpampEffectiveConfigSize, err = builder.meter.Int64Gauge(
+		"otelcol_opamp_effective_config_size",
+		metric.WithDescription("Size of the effective configuration as it is reported. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
 	builder.OpampHealthReports, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_health_reports",
-		metric.WithDescription("Health reports made. The status events that did not make one of their own were coalesced. [Alpha]"),
+		metric.WithDescription("Health reports made. The status events that did not make one of their own were coalesced or said nothing new. [Alpha]"),
 		metric.WithUnit("{reports}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampInstanceUIDChanges, err = builder.meter.Int64Counter(
+		"otelcol_opamp_instance_uid_changes",
+		metric.WithDescription("Times that the OpAMP server assigned another instance UID. [Alpha]"),
+		metric.WithUnit("{changes}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampMessageBytes, err = builder.meter.Int64Counter(
@@ -167,16 +257,52 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.OpampPartBytes, err = builder.meter.Int64Counter(
+		"otelcol_opamp_part_bytes",
+		metric.WithDescription("Bytes of the parts of OpAMP messages. What a message holds besides, its sender, number and capabilities, is in none. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampParts, err = builder.meter.Int64Counter(
+		"otelcol_opamp_parts",
+		metric.WithDescription("Parts of OpAMP messages. A heartbeat and a plain acknowledgement have none. [Alpha]"),
+		metric.WithUnit("{parts}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampRedactedValues, err = builder.meter.Int64Gauge(
+		"otelcol_opamp_redacted_values",
+		metric.WithDescription("Values that were masked in the effective configuration as it is reported, beyond those that the Collector masks itself. [Alpha]"),
+		metric.WithUnit("{values}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.OpampRefusedOffers, err = builder.meter.Int64Counter(
 		"otelcol_opamp_refused_offers",
 		metric.WithDescription("Offers of the OpAMP server that this Collector did not take. It takes none. [Alpha]"),
 		metric.WithUnit("{offers}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.OpampReportedParts, err = builder.meter.Int64Counter(
-		"otelcol_opamp_reported_parts",
-		metric.WithDescription("Parts of the report that were sent. [Alpha]"),
+	builder.OpampReportsCoalesced, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_reports_coalesced",
+		metric.WithDescription("Changes that were not sent by themselves because a later one replaced them first. Health counts status events. [Alpha]"),
+		metric.WithUnit("{changes}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampReportsPending, err = builder.meter.Int64ObservableGauge(
+		"otelcol_opamp_reports_pending",
+		metric.WithDescription("Parts of the report that the server has not been told in their present state, 1 or 0 each. [Alpha]"),
 		metric.WithUnit("{parts}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampReportsSuppressed, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_reports_suppressed",
+		metric.WithDescription("Reports that were not sent because they would have said what the server knows. Health counts status events. [Alpha]"),
+		metric.WithUnit("{reports}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerSilence, err = builder.meter.Float64ObservableGauge(
+		"otelcol_opamp_server_silence",
+		metric.WithDescription("Time since the last readable message of the OpAMP server. Absent until the first. [Alpha]"),
+		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampStatusEvents, err = builder.meter.Int64ObservableCounter(

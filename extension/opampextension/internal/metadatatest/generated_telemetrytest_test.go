@@ -24,6 +24,22 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterOpampReportsCoalescedCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterOpampReportsPendingCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterOpampReportsSuppressedCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterOpampServerSilenceCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterOpampStatusEventsCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -36,10 +52,14 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.OpampConnects.Add(context.Background(), 1)
 	tb.OpampDisconnects.Add(context.Background(), 1)
 	tb.OpampDropped.Add(context.Background(), 1)
+	tb.OpampEffectiveConfigSize.Record(context.Background(), 1)
+	tb.OpampInstanceUIDChanges.Add(context.Background(), 1)
 	tb.OpampMessageBytes.Add(context.Background(), 1)
 	tb.OpampMessages.Add(context.Background(), 1)
+	tb.OpampPartBytes.Add(context.Background(), 1)
+	tb.OpampParts.Add(context.Background(), 1)
+	tb.OpampRedactedValues.Record(context.Background(), 1)
 	tb.OpampRefusedOffers.Add(context.Background(), 1)
-	tb.OpampReportedParts.Add(context.Background(), 1)
 	AssertEqualOpampConnected(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -52,7 +72,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualOpampDropped(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampEffectiveConfigSize(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualOpampHealthReports(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampInstanceUIDChanges(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualOpampMessageBytes(t, testTel,
@@ -61,11 +87,29 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualOpampMessages(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampPartBytes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampParts(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampRedactedValues(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualOpampRefusedOffers(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualOpampReportedParts(t, testTel,
+	AssertEqualOpampReportsCoalesced(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampReportsPending(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampReportsSuppressed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualOpampServerSilence(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualOpampStatusEvents(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
