@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,6 +41,18 @@ type AgentsConfig struct {
 	_ struct{}
 }
 
+// Upper bounds of limits, far above what makes sense and far below what overflows.
+const (
+	mostMessageSize = 1 << 30
+	mostMemory      = 1 << 40
+	mostAgents      = 10_000_000
+	mostConnections = 1_000_000
+)
+
+// leastSilentAfter is the shortest time in which an agent that is there can be missed:
+// the server looks once in tickEvery.
+const leastSilentAfter = tickEvery
+
 // LimitsConfig bounds what the server takes on. All are greater than 0.
 type LimitsConfig struct {
 	// MaxMessageSize is the size of one message after decompression, in bytes.
@@ -50,6 +63,8 @@ type LimitsConfig struct {
 	MaxAgentsPerConnection int `mapstructure:"max_agents_per_connection"`
 	// MaxConnections is how many WebSockets may be open.
 	MaxConnections int `mapstructure:"max_connections"`
+	// MaxMemory is how much is kept of all agents together, in bytes as the server counts them.
+	MaxMemory int64 `mapstructure:"max_memory"`
 
 	_ struct{}
 }
@@ -67,7 +82,7 @@ func (c *Config) Validate() error {
 		c.validateSecurity(agents),
 		c.validateSecurity(web),
 		c.Limits.validate(),
-		greaterThanZero("silent_after", c.SilentAfter),
+		atLeast("silent_after", c.SilentAfter, leastSilentAfter),
 	)
 }
 
@@ -77,9 +92,13 @@ func (c *Config) agentsListener() listener {
 
 func (c *Config) webListener() listener { return listener{key: "web", config: &c.Web} }
 
+// plainPath is a path that stands for itself, in a URL as well as here: no pattern, no
+// escape.
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._~!$&'()+,;=:@-]*$`)
+
 func (a *AgentsConfig) validate() error {
 	var errs []error
-	if !strings.HasPrefix(a.Path, "/") || path.Clean(a.Path) != a.Path || strings.ContainsAny(a.Path, "?# ") {
+	if !plainPath.MatchString(a.Path) || path.Clean(a.Path) != a.Path {
 		errs = append(errs, fmt.Errorf("agents.path: %q is not a path like /v1/opamp", a.Path))
 	}
 	if a.CORS.HasValue() {
@@ -90,24 +109,36 @@ func (a *AgentsConfig) validate() error {
 
 func (l *LimitsConfig) validate() error {
 	return errors.Join(
-		greaterThanZero("limits.max_message_size", l.MaxMessageSize),
-		greaterThanZero("limits.max_agents", l.MaxAgents),
-		greaterThanZero("limits.max_agents_per_connection", l.MaxAgentsPerConnection),
-		greaterThanZero("limits.max_connections", l.MaxConnections),
+		positive("limits.max_message_size", l.MaxMessageSize, mostMessageSize),
+		positive("limits.max_agents", l.MaxAgents, mostAgents),
+		positive("limits.max_agents_per_connection", l.MaxAgentsPerConnection, mostAgents),
+		positive("limits.max_connections", l.MaxConnections, mostConnections),
+		positive("limits.max_memory", l.MaxMemory, mostMemory),
 	)
 }
 
-func greaterThanZero[T int | int64 | time.Duration](key string, value T) error {
-	if value > 0 {
+func positive[T int | int64](key string, value, most T) error {
+	switch {
+	case value <= 0:
+		return fmt.Errorf("%s: must be greater than 0, is %d", key, value)
+	case value > most:
+		return fmt.Errorf("%s: must be at most %d, is %d", key, most, value)
+	default:
 		return nil
 	}
-	return fmt.Errorf("%s: must be greater than 0, is %v", key, value)
+}
+
+func atLeast(key string, value, least time.Duration) error {
+	if value >= least {
+		return nil
+	}
+	return fmt.Errorf("%s: must be at least %s, is %s", key, least, value)
 }
 
 // validateSecurity holds the rule that what others can reach is encrypted and knows
 // who speaks, unless the user says that it need not.
 func (c *Config) validateSecurity(l listener) error {
-	if c.Insecure || !l.beyondThisHost() {
+	if c.Insecure || l.validateAddress() != nil || !l.beyondThisHost() {
 		return nil
 	}
 	var missing []string

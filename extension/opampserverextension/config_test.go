@@ -4,6 +4,7 @@
 package opampserverextension
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 	"go.opentelemetry.io/collector/confmap/xconfmap"
@@ -48,6 +50,23 @@ func parse(t *testing.T, text string) *Config {
 	return unmarshal(t, confmap.NewFromStringMap(raw))
 }
 
+// onThisHost puts certificates that are there in the place of an example's.
+func onThisHost(t *testing.T, cfg *Config) *Config {
+	t.Helper()
+	cert, key, _ := certificate(t)
+	for _, sc := range []*confighttp.ServerConfig{&cfg.Agents.ServerConfig, &cfg.Web} {
+		if !sc.TLS.HasValue() {
+			continue
+		}
+		settings := sc.TLS.Get()
+		settings.CertFile, settings.KeyFile = cert, key
+		if settings.ClientCAFile != "" {
+			settings.ClientCAFile = cert
+		}
+	}
+	return cfg
+}
+
 func TestDefaults(t *testing.T) {
 	cfg := loadSection(t, "opamp_server")
 	require.NoError(t, xconfmap.Validate(cfg))
@@ -62,19 +81,21 @@ func TestDefaults(t *testing.T) {
 
 func TestSectionsOfTheExampleAreValid(t *testing.T) {
 	for _, name := range []string{"opamp_server/all", "opamp_server/insecure", "opamp_server/sockets", "opamp_server/loopback"} {
-		require.NoError(t, xconfmap.Validate(loadSection(t, name)), name)
+		require.NoError(t, xconfmap.Validate(onThisHost(t, loadSection(t, name))), name)
 	}
 	all := loadSection(t, "opamp_server/all")
 	assert.Equal(t, "/agents", all.Agents.Path)
 	assert.Equal(t, "agents-ca.crt", all.Agents.TLS.Get().ClientCAFile)
 	assert.Equal(t, 5*time.Second, all.Agents.ReadHeaderTimeout)
-	assert.Equal(t, LimitsConfig{MaxMessageSize: 4 << 20, MaxAgents: 100, MaxAgentsPerConnection: 10, MaxConnections: 50}, all.Limits)
+	assert.Equal(t, LimitsConfig{MaxMessageSize: 4 << 20, MaxAgents: 100, MaxAgentsPerConnection: 10, MaxConnections: 50, MaxMemory: 64 << 20}, all.Limits)
 	assert.Equal(t, 5*time.Minute, all.SilentAfter)
 	assert.Equal(t, []component.ID{component.MustNewIDWithName("basicauth", "people")}, newServer(all, nopSettings()).Dependencies())
 }
 
 func TestMistakesAreNamedByTheirKey(t *testing.T) {
-	const secure = "tls: {cert_file: a, key_file: b}, auth: {authenticator: basicauth}"
+	cert, key, _ := certificate(t)
+	pair := fmt.Sprintf("cert_file: '%s', key_file: '%s'", cert, key)
+	secure := "tls: {" + pair + "}, auth: {authenticator: basicauth}"
 	tests := map[string]struct {
 		yaml string
 		want []string // all of them; none: valid
@@ -99,12 +120,34 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"agents body size":      {"agents: {max_request_body_size: 5}", []string{"agents.max_request_body_size:", "limits.max_message_size"}},
 		"web compression":       {"web: {compression_algorithms: [gzip]}", []string{"web.compression_algorithms:"}},
 		"agents cors":           {"agents: {cors: {allowed_origins: ['*']}}", []string{"agents.cors:"}},
-		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be greater than 0, is 0s"}},
-		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be greater than 0, is -1s"}},
-		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0}", []string{
+		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be at least 1s, is 0s"}},
+		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be at least 1s, is -1s"}},
+		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0, max_memory: -1}", []string{
 			"limits.max_message_size: must be greater than 0", "limits.max_agents: must be greater than 0, is -1",
-			"limits.max_agents_per_connection:", "limits.max_connections:",
+			"limits.max_agents_per_connection:", "limits.max_connections:", "limits.max_memory: must be greater than 0",
 		}},
+		"limits too large": {"limits: {max_message_size: 9223372036854775807, max_agents: 9223372036854775807, " +
+			"max_agents_per_connection: 9223372036854775807, max_connections: 9223372036854775807, max_memory: 9223372036854775807}", []string{
+			"limits.max_message_size: must be at most 1073741824, is 9223372036854775807", "limits.max_agents: must be at most",
+			"limits.max_agents_per_connection: must", "limits.max_connections: must", "limits.max_memory: must",
+		}},
+		"largest limits": {"limits: {max_message_size: 1073741824, max_agents: 10000000, max_connections: 1000000}", nil},
+		"silent at once": {"silent_after: 1ns", []string{"silent_after: must be at least 1s, is 1ns"}},
+		"silent soon":    {"silent_after: 1s", nil},
+		"timeouts": {"{agents: {read_header_timeout: -1s, idle_timeout: -1s}, web: {read_timeout: -1s, write_timeout: -1s}}", []string{
+			"agents.read_header_timeout: must be at least 0s, is -1s", "agents.idle_timeout:", "web.read_timeout:", "web.write_timeout:",
+		}},
+		"no such certificate": {"{agents: {tls: {cert_file: /nowhere, key_file: /nowhere}}, web: {tls: {" + pair + ", client_ca_file: /nowhere}}}", []string{
+			"agents.tls: failed to load TLS config", "web.tls: ", "/nowhere",
+		}},
+		"certificate without key": {"agents: {tls: {cert_file: '" + cert + "'}}", []string{"agents.tls: "}},
+		"path a pattern":          {"agents: {path: '/{x}'}", []string{"agents.path:"}},
+		"path a wildcard":         {"agents: {path: '/*'}", []string{"agents.path:"}},
+		"path escaped":            {"agents: {path: '/a%20b'}", []string{"agents.path:"}},
+		"same in other words":     {"{agents: {endpoint: 'localhost:1'}, web: {endpoint: '127.0.0.1:1'}}", []string{"agents.endpoint and web.endpoint: localhost:1 and 127.0.0.1:1 are one address"}},
+		"one of all":              {"{insecure: true, agents: {endpoint: ':1'}, web: {endpoint: '127.0.0.1:1'}}", []string{"are one address"}},
+		"one of all of its kind":  {"{insecure: true, agents: {endpoint: '0.0.0.0:1'}, web: {endpoint: '[::1]:1'}}", nil},
+		"two addresses":           {"{agents: {endpoint: '127.0.0.1:1'}, web: {endpoint: '127.0.0.2:1'}}", nil},
 		"everything at once": {"{agents: {path: x, endpoint: ''}, web: {endpoint: y}, silent_after: 0s}", []string{
 			"agents.path", "agents.endpoint", "web.endpoint", "silent_after",
 		}},
@@ -117,10 +160,10 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"every host":            {"agents: {endpoint: ':4320'}", []string{"agents.endpoint: :4320 can be"}},
 		"by name":               {"web: {endpoint: 'fleet.example.com:4321'}", []string{"web.endpoint: fleet.example.com:4321 can be"}},
 		"lookalike":             {"web: {endpoint: 'localhost.example.com:4321'}", []string{"web.endpoint:"}},
-		"tls alone":             {"agents: {endpoint: '0.0.0.0:4320', tls: {cert_file: a, key_file: b}}", []string{"without agents.auth (or agents.tls.client_ca_file);"}},
+		"tls alone":             {"agents: {endpoint: '0.0.0.0:4320', tls: {" + pair + "}}", []string{"without agents.auth (or agents.tls.client_ca_file);"}},
 		"auth alone":            {"web: {endpoint: '0.0.0.0:4321', auth: {authenticator: basicauth}}", []string{"without web.tls;"}},
 		"tls and auth":          {"{agents: {endpoint: '0.0.0.0:4320', " + secure + "}, web: {endpoint: '0.0.0.0:4321', " + secure + "}}", nil},
-		"mutual tls":            {"agents: {endpoint: '0.0.0.0:4320', tls: {cert_file: a, key_file: b, client_ca_file: c}}", nil},
+		"mutual tls":            {"agents: {endpoint: '0.0.0.0:4320', tls: {" + pair + ", client_ca_file: '" + cert + "', client_ca_file_reload: true}}", nil},
 		"insecure":              {"{insecure: true, agents: {endpoint: '0.0.0.0:4320'}}", nil},
 		"insecure is no pardon": {"{insecure: true, agents: {endpoint: '0.0.0.0:4320', path: x}}", []string{"agents.path"}},
 		"loopback":              {"{agents: {endpoint: '127.8.8.8:1'}, web: {endpoint: '[::1]:1'}}", nil},
@@ -139,6 +182,15 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 				assert.ErrorContains(t, err, want)
 			}
 		})
+	}
+}
+
+// One mistake is one message.
+func TestAMistakenEndpointIsToldOnce(t *testing.T) {
+	for _, endpoint := range []string{"", "x", "example.com:http"} {
+		err := xconfmap.Validate(parse(t, fmt.Sprintf("agents: {endpoint: '%s'}", endpoint)))
+		require.Error(t, err)
+		assert.Equal(t, 1, strings.Count(err.Error(), "agents.endpoint"), err)
 	}
 }
 
@@ -164,7 +216,7 @@ func TestExamplesOfTheREADME(t *testing.T) {
 		raw, there := whole.Extensions[metadata.Type.String()]
 		require.True(t, there, text)
 		cfg := unmarshal(t, confmap.NewFromStringMap(raw))
-		require.NoError(t, xconfmap.Validate(cfg), text)
+		require.NoError(t, xconfmap.Validate(onThisHost(t, cfg)), text)
 		for _, id := range newServer(cfg, nopSettings()).Dependencies() {
 			assert.Contains(t, whole.Extensions, id.String(), "an authenticator of the example")
 		}

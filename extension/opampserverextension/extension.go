@@ -28,8 +28,8 @@ import (
 const (
 	// requestGrace is how long Shutdown waits for requests, agentGrace for agents:
 	// longer, because a request that was cut ends an agent's exchange.
-	requestGrace = time.Second
-	agentGrace   = 1500 * time.Millisecond
+	requestGrace = 500 * time.Millisecond
+	agentGrace   = time.Second
 	// tickEvery is how often the fleet looks for agents that have gone silent.
 	tickEvery = time.Second
 )
@@ -67,6 +67,7 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 	s.fleet = fleet.New(fleet.Settings{
 		MaxAgents:              s.config.Limits.MaxAgents,
 		MaxAgentsPerConnection: s.config.Limits.MaxAgentsPerConnection,
+		MaxMemory:              s.config.Limits.MaxMemory,
 		SilentAfter:            s.config.SilentAfter,
 	})
 	s.opamp = opampserver.New(opampserver.Settings{

@@ -73,7 +73,7 @@ func liveness(t *testing.T, s *server, uid opampwire.InstanceUID) fleet.Liveness
 }
 
 func TestSilenceIsNoticed(t *testing.T) {
-	s := start(t, "silent_after: 1ms", nopHost)
+	s := start(t, "silent_after: 1s", nopHost)
 	watcher := s.fleet.Watch()
 	defer watcher.Close()
 	a := connect(t, s)
@@ -81,6 +81,19 @@ func TestSilenceIsNoticed(t *testing.T) {
 	for liveness(t, s, a.uid) != fleet.LivenessSilent {
 		<-watcher.C
 	}
+}
+
+func TestMemoryLimitReachesTheFleet(t *testing.T) {
+	s := start(t, "limits: {max_memory: 1}", nopHost)
+	a := connect(t, s)
+	msg := described("kept in brief")
+	msg.EffectiveConfig = &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+		ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: []byte("a: 1")}},
+	}}
+	a.say(msg)
+	known, _ := s.fleet.Agent(a.uid)
+	assert.Nil(t, known.Config)
+	assert.Equal(t, fleet.PartConfig, known.Dropped)
 }
 
 func TestLimitsReachTheRooms(t *testing.T) {
@@ -347,8 +360,10 @@ func encodedReport(t *testing.T) []byte {
 }
 
 func TestBadCertificateFailsStartByItsKey(t *testing.T) {
-	s := newServer(configOf(t, "agents: {tls: {cert_file: /nowhere, key_file: /nowhere}}"), nopSettings())
-	require.ErrorContains(t, s.Start(context.Background(), nopHost), "agents")
+	cfg := parse(t, "{agents: {endpoint: '127.0.0.1:0'}, web: {endpoint: '127.0.0.1:0', tls: {cert_file: /nowhere, key_file: /nowhere}}}")
+	err := newServer(cfg, nopSettings()).Start(context.Background(), nopHost)
+	require.ErrorContains(t, err, "web.tls: failed to load TLS config")
+	require.NotContains(t, err.Error(), "endpoint")
 }
 
 func TestListenersOnSockets(t *testing.T) {

@@ -36,6 +36,7 @@ func createDefaultConfig() component.Config {
 			MaxAgents:              50_000,
 			MaxAgentsPerConnection: 10_000,
 			MaxConnections:         20_000,
+			MaxMemory:              512 << 20,
 		},
 		SilentAfter: 90 * time.Second,
 	}

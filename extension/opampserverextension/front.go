@@ -42,6 +42,9 @@ type refuser func(w http.ResponseWriter, r *http.Request, text string, status in
 
 // openFront opens l. Requests end when ctx does.
 func openFront(ctx context.Context, l listener, host component.Host, set component.TelemetrySettings, fs frontSettings) (*front, error) {
+	if err := l.validateTLS(); err != nil {
+		return nil, err // the listener would take it for a fault of the endpoint
+	}
 	sc := *l.config // ToServer fills in defaults
 	// Nobody but the handler decodes a body: confighttp would read the beginning of a
 	// compressed one first, and wait for it as long as the peer likes. Its limit is

@@ -4,12 +4,14 @@
 package opampserverextension
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -23,7 +25,42 @@ type listener struct {
 }
 
 func (l listener) validate() error {
-	return errors.Join(l.validateAddress(), l.validateAuth(), l.validateBodies())
+	return errors.Join(l.validateAddress(), l.validateTLS(), l.validateAuth(), l.validateBodies(), l.validateTimeouts())
+}
+
+// validateTLS reads the certificates, so that one that is missing is missed before the
+// start, and by the user's key.
+func (l listener) validateTLS() error {
+	if !l.config.TLS.HasValue() {
+		return nil
+	}
+	settings := *l.config.TLS.Get()
+	settings.ReloadClientCAFile = false // which would leave a watcher behind
+	err := errors.Join(settings.Validate(), settings.Config.Validate())
+	if err == nil {
+		_, err = settings.LoadTLSConfig(context.Background())
+	}
+	if err != nil {
+		return fmt.Errorf("%s.tls: %w", l.key, err)
+	}
+	return nil
+}
+
+// validateTimeouts refuses what net/http would take for no timeout at all.
+func (l listener) validateTimeouts() error {
+	var errs []error
+	for _, t := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"read_timeout", l.config.ReadTimeout},
+		{"read_header_timeout", l.config.ReadHeaderTimeout},
+		{"write_timeout", l.config.WriteTimeout},
+		{"idle_timeout", l.config.IdleTimeout},
+	} {
+		errs = append(errs, atLeast(l.key+"."+t.key, t.value, 0))
+	}
+	return errors.Join(errs...)
 }
 
 // validateBodies refuses keys that mean nothing here: one that did nothing would be
@@ -71,13 +108,54 @@ func (l listener) validateAuth() error {
 	return nil
 }
 
-// notTheSame refuses two listeners on one address. Port 0 is another one each time.
+// notTheSame refuses two listeners on one address, in whichever words. Port 0 is
+// another one each time.
 func notTheSame(a, b listener) error {
-	if a.config.NetAddr.Endpoint != b.config.NetAddr.Endpoint || a.socket() != b.socket() ||
-		strings.HasSuffix(a.config.NetAddr.Endpoint, ":0") {
+	one, other := a.config.NetAddr.Endpoint, b.config.NetAddr.Endpoint
+	if a.socket() != b.socket() || a.validateAddress() != nil || b.validateAddress() != nil {
 		return nil
 	}
-	return fmt.Errorf("%s.endpoint and %s.endpoint: both are %s", a.key, b.key, a.config.NetAddr.Endpoint)
+	if same := one == other; a.socket() && !same || !a.socket() && !overlap(one, other) {
+		return nil
+	}
+	if one == other {
+		return fmt.Errorf("%s.endpoint and %s.endpoint: both are %s", a.key, b.key, one)
+	}
+	return fmt.Errorf("%s.endpoint and %s.endpoint: %s and %s are one address", a.key, b.key, one, other)
+}
+
+// overlap says whether who listens on one of these keeps another from the other.
+func overlap(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	if numberA, _ := strconv.Atoi(portA); numberA == 0 || portA != portB {
+		return false
+	}
+	if strings.EqualFold(hostA, hostB) {
+		return true
+	}
+	for _, x := range addressesOf(hostA) {
+		for _, y := range addressesOf(hostB) {
+			if x == y || x.IsUnspecified() && x.Is4() == y.Is4() || y.IsUnspecified() && x.Is4() == y.Is4() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// addressesOf are those that a host stands for without asking a resolver.
+func addressesOf(host string) []netip.Addr {
+	switch {
+	case host == "" || host == "::": // Go listens for both kinds then
+		return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	case strings.EqualFold(host, "localhost"):
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}
+	}
+	return nil
 }
 
 // socket says whether the listener is a file or a pipe of this host.

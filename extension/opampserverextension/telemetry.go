@@ -63,6 +63,10 @@ func observeFleet(builder *metadata.TelemetryBuilder, f *fleet.Fleet) error {
 			}
 			return nil
 		}),
+		builder.RegisterOpampServerMemoryCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(f.Stats().Memory)
+			return nil
+		}),
 		builder.RegisterOpampServerDuplicatesCallback(observeOne(func() uint64 { return f.Stats().Duplicates })),
 		builder.RegisterOpampServerEvictedCallback(observeOne(func() uint64 { return f.Stats().Evicted })),
 		builder.RegisterOpampServerFullStateRequestsCallback(observeOne(func() uint64 { return f.Stats().FullStateRequests })),

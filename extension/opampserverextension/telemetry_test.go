@@ -74,6 +74,7 @@ func TestMetrics(t *testing.T) {
 	assert.Equal(t, int64(1), rejected[of("reason", "path")])
 	assert.Len(t, rejected, len(opampserver.Reasons())+len(fleet.RefuseReasons())-1, "bad_instance_uid is of both")
 	assert.Len(t, values(t, tel, "opamp_server_cut"), len(fleet.CutReasons()))
+	assert.Positive(t, values(t, tel, "opamp_server_memory")[of()])
 	for _, name := range []string{"opamp_server_duplicates", "opamp_server_evicted", "opamp_server_full_state_requests"} {
 		assert.Len(t, values(t, tel, name), 1, name)
 	}

@@ -36,9 +36,14 @@ type Agent struct {
 	Config      *Config
 	Components  *Components
 
+	// Dropped are parts that were reported and of which at most the gist was kept, because all agents together hold as
+	// much as they may.
+	Dropped Parts
+
 	// Problems is what Health says is wrong, the worst first.
 	Problems []Problem
 
+	own    int64 // bytes of what it shares with no other agent
 	talk   talk
 	search string // lower-cased text that a query looks into
 	place  string // among agents that are otherwise equal
@@ -103,7 +108,11 @@ func Livenesses() []Liveness {
 // Present reports whether the agent counts as there.
 func (a *Agent) Present() bool { return a.Liveness == LivenessConnected }
 
-// ServiceName, ServiceVersion and HostName are the attributes that people know an agent by; empty where it told none.
-func (a *Agent) ServiceName() string    { return a.Description.attribute("service.name") }
+// ServiceName is the service.name that the agent told, empty where it told none.
+func (a *Agent) ServiceName() string { return a.Description.attribute("service.name") }
+
+// ServiceVersion is the service.version that the agent told, empty where it told none.
 func (a *Agent) ServiceVersion() string { return a.Description.attribute("service.version") }
-func (a *Agent) HostName() string       { return a.Description.attribute("host.name") }
+
+// HostName is the host.name that the agent told, empty where it told none.
+func (a *Agent) HostName() string { return a.Description.attribute("host.name") }

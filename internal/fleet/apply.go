@@ -78,16 +78,21 @@ func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
 		a.Capabilities = r.capabilities
 		ch |= ChangedCapabilities
 	}
+	if r.custom != nil {
+		a.Dropped &^= PartCustomCapabilities
+	}
 	if r.custom != nil && !slices.Equal(*r.custom, a.CustomCapabilities) {
 		a.CustomCapabilities = *r.custom
 		ch |= ChangedCapabilities
 	}
 	if r.description != nil && !reflect.DeepEqual(r.description, a.Description) {
 		a.Description = r.description
+		a.Dropped &^= PartDescription
 		ch |= ChangedDescription
 	}
 	if r.config != nil && (a.Config == nil || a.Config.sum != r.config.sum) {
 		a.Config = r.config
+		a.Dropped &^= PartConfig
 		ch |= ChangedConfig
 	}
 	ch |= a.foldComponents(r.components)
@@ -110,6 +115,7 @@ func (a *Agent) foldComponents(c *Components) Changes {
 		}
 	}
 	a.Components = c
+	a.Dropped &^= PartComponents
 	return ChangedComponents
 }
 
@@ -126,6 +132,7 @@ func (a *Agent) foldHealth(prev *Agent, h *Health, now time.Time) Changes {
 		return 0
 	}
 	a.Health = h
+	a.Dropped &^= PartHealth
 	a.Problems = problems(h)
 	return ChangedHealth
 }

@@ -89,11 +89,15 @@ func TestProblemsAreReadOffTheTree(t *testing.T) {
 	a, _, _ := Apply(nil, testInput(msg))
 	require.Len(t, a.Problems, 3)
 	for i, want := range []Problem{
-		{Path: []string{"pipeline:logs", "exporter:otlp"}, Pipeline: "logs", Kind: "exporter", ID: "otlp",
-			Status: "StatusPermanentError", Error: "bad certificate", Since: testNow},
+		{
+			Path: []string{"pipeline:logs", "exporter:otlp"}, Pipeline: "logs", Kind: "exporter", ID: "otlp",
+			Status: "StatusPermanentError", Error: "bad certificate", Since: testNow,
+		},
 		{Path: []string{"supervisor"}, ID: "supervisor", Status: "StatusPermanentError", Error: "odd", Since: testNow},
-		{Path: []string{"pipeline:logs", "receiver:filelog"}, Pipeline: "logs", Kind: "receiver", ID: "filelog",
-			Status: "StatusRecoverableError", Error: "no such file", Since: testNow},
+		{
+			Path: []string{"pipeline:logs", "receiver:filelog"}, Pipeline: "logs", Kind: "receiver", ID: "filelog",
+			Status: "StatusRecoverableError", Error: "no such file", Since: testNow,
+		},
 	} {
 		assert.Equal(t, want, a.Problems[i])
 	}
@@ -266,7 +270,7 @@ func TestTextOfOnePartIsBoundedTogether(t *testing.T) {
 	assert.Contains(t, c.cuts, CutText)
 	assert.Contains(t, c.cuts, CutTextTotal)
 	assert.LessOrEqual(t, total, 100+50*len(marker))
-	assert.Equal(t, "", c.name(""))
+	assert.Empty(t, c.name(""))
 }
 
 // FuzzApply feeds the fold with any sequence of messages that protobuf can read, over two connections and HTTP.
@@ -281,8 +285,10 @@ func FuzzApply(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(raw, raw, uint64(1), uint16(500))
 	}
-	limits := Limits{MaxDepth: 4, MaxNodes: 20, MaxAttributes: 5, MaxNameBytes: 32, MaxErrorBytes: 64, MaxTextBytes: 512,
-		MaxConfigFiles: 3, MaxConfigBytes: 256}.withDefaults()
+	limits := Limits{
+		MaxDepth: 4, MaxNodes: 20, MaxAttributes: 5, MaxNameBytes: 32, MaxErrorBytes: 64, MaxTextBytes: 512,
+		MaxConfigFiles: 3, MaxConfigBytes: 256,
+	}.withDefaults()
 	f.Fuzz(func(t *testing.T, one, two []byte, seq uint64, millis uint16) {
 		var msgs [2]protobufs.AgentToServer
 		if proto.Unmarshal(one, &msgs[0]) != nil || proto.Unmarshal(two, &msgs[1]) != nil {

@@ -22,6 +22,8 @@ type Description struct {
 	NonIdentifying []Attribute
 	// Omitted counts attributes that were more than the limit.
 	Omitted int
+
+	bytes int
 }
 
 // attribute is the text of the attribute called key, the identifying ones first. It works on nil.
@@ -54,6 +56,7 @@ func decodeDescription(c *cutter, d *protobufs.AgentDescription) *Description {
 	out := &Description{}
 	out.Identifying = decodeAttributes(c, d.GetIdentifyingAttributes(), 0, &out.Omitted)
 	out.NonIdentifying = decodeAttributes(c, d.GetNonIdentifyingAttributes(), 0, &out.Omitted)
+	out.bytes = c.spent()
 	return out
 }
 
@@ -67,6 +70,7 @@ func decodeAttributes(c *cutter, kvs []*protobufs.KeyValue, depth int, omitted *
 	if len(kvs) == 0 {
 		return nil
 	}
+	c.items += len(kvs)
 	out := make([]Attribute, 0, len(kvs))
 	for _, kv := range kvs {
 		out = append(out, Attribute{Key: c.name(kv.GetKey()), Value: decodeValue(c, kv.GetValue(), depth, omitted)})
@@ -107,6 +111,7 @@ func decodeArray(c *cutter, vs []*protobufs.AnyValue, depth int, omitted *int) a
 		*omitted += n
 		vs = vs[:c.limits.MaxAttributes]
 	}
+	c.items += len(vs)
 	out := make([]any, 0, len(vs))
 	for _, v := range vs {
 		out = append(out, decodeValue(c, v, depth, omitted))

@@ -23,7 +23,8 @@ type Components struct {
 	// Omitted counts entries that were more than the limits.
 	Omitted int
 
-	sum sum
+	sum   sum
+	bytes int
 }
 
 // Component is an entry of [Components].
@@ -47,7 +48,7 @@ func decodeComponents(c *cutter, ac *protobufs.AvailableComponents) *Components 
 	}
 	out := &Components{Hash: slices.Clone(hash), Listed: len(ac.GetComponents()) > 0}
 	out.List = decodeComponentMap(c, ac.GetComponents(), 0, &out.Omitted)
-	out.sum = out.digest()
+	out.sum, out.bytes = out.digest(), c.spent()+nodeBytes+len(hash)
 	return out
 }
 

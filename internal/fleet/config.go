@@ -16,7 +16,8 @@ type Config struct {
 	// Omitted counts files that were more than the limit.
 	Omitted int
 
-	sum sum
+	sum   sum
+	bytes int
 }
 
 // ConfigFile is one file of an effective config.
@@ -47,9 +48,11 @@ func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig) *Config {
 		}
 		f := decodeConfigFile(c, name, files[name], room)
 		room -= len(f.Body)
+		out.bytes += len(f.Body) + fileBytes
 		out.Files = append(out.Files, f)
 	}
 	out.sum = out.hash()
+	out.bytes += c.spent() + nodeBytes
 	return out
 }
 
@@ -66,7 +69,12 @@ func decodeConfigFile(c *cutter, name string, o *protobufs.AgentConfigObject, ro
 		f.Truncated = true
 		body = body[:max(room, 0)]
 	}
-	f.Body = head(strings.ToValidUTF8(string(body), "\uFFFD"), room)
+	f.Body = strings.ToValidUTF8(string(body), "\uFFFD")
+	if len(f.Body) > room { // the replacement is longer than what it replaces
+		c.note(CutConfigBytes)
+		f.Truncated = true
+		f.Body = strings.Clone(head(f.Body, room))
+	}
 	return f
 }
 

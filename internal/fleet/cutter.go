@@ -19,12 +19,15 @@ const (
 	CutDepth       CutReason = "depth"        // a tree too deep
 	CutConfigFiles CutReason = "config_files" // too many files in the effective config
 	CutConfigBytes CutReason = "config_bytes" // their bodies too big
+	CutMemory      CutReason = "memory"       // all agents together hold as much as they may
+	CutMemoryGone  CutReason = "memory_gone"  // an agent that is gone gave up its parts for others
 )
 
 // CutReasons lists every reason.
 func CutReasons() []CutReason {
 	return []CutReason{
 		CutText, CutTextTotal, CutAttributes, CutNodes, CutDepth, CutConfigFiles, CutConfigBytes,
+		CutMemory, CutMemoryGone,
 	}
 }
 
@@ -36,11 +39,17 @@ type cutter struct {
 	limits Limits
 	texts  int // bytes of text that this part may still keep
 	nodes  int // nodes that this part may still have
+	items  int // attributes and elements of lists that it has
 	cuts   map[CutReason]struct{}
 }
 
 func newCutter(l Limits) *cutter {
 	return &cutter{limits: l, texts: l.MaxTextBytes, nodes: l.MaxNodes}
+}
+
+// spent is what this part takes, in bytes.
+func (c *cutter) spent() int {
+	return c.limits.MaxTextBytes - c.texts + nodeBytes*(c.limits.MaxNodes-c.nodes) + attributeBytes*c.items
 }
 
 // note remembers that this part was cut for reason r.

@@ -29,6 +29,7 @@ type Fleet struct {
 	byVersion  *order // everybody, the last changed last
 	present    *order // who is connected, the last heard last
 	gone       *order // who is not, the last gone last
+	laden      *order // who is gone and has parts to give up, the last gone last
 	removals   removals
 	configs    interned[Config]
 	components interned[Components]
@@ -41,19 +42,23 @@ type bound map[opampwire.InstanceUID]*record
 // New returns an empty fleet.
 func New(s Settings) *Fleet {
 	byTime := func(r *record) *links { return &r.time }
-	return &Fleet{
-		settings:   s.withDefaults(),
-		epoch:      rand.Text()[:10],
-		agents:     map[opampwire.InstanceUID]*record{},
-		conns:      map[uint64]bound{},
-		byVersion:  newOrder(func(r *record) *links { return &r.version }),
-		present:    newOrder(byTime),
-		gone:       newOrder(byTime),
-		configs:    newInterned(func(c *Config) sum { return c.sum }),
-		components: newInterned(func(c *Components) sum { return c.sum }),
-		watchers:   map[*Watcher]struct{}{},
-		stats:      newStats(),
+	f := &Fleet{
+		settings:  s.withDefaults(),
+		epoch:     rand.Text()[:10],
+		agents:    map[opampwire.InstanceUID]*record{},
+		conns:     map[uint64]bound{},
+		byVersion: newOrder(func(r *record) *links { return &r.version }),
+		present:   newOrder(byTime),
+		gone:      newOrder(byTime),
+		laden:     newOrder(func(r *record) *links { return &r.weight }),
+		watchers:  map[*Watcher]struct{}{},
+		stats:     newStats(),
 	}
+	f.configs = newInterned(
+		func(c *Config) sum { return c.sum }, func(c *Config) int { return c.bytes }, &f.stats.Memory)
+	f.components = newInterned(
+		func(c *Components) sum { return c.sum }, func(c *Components) int { return c.bytes }, &f.stats.Memory)
+	return f
 }
 
 // Report folds a message in and returns the answer, which is never nil. The message is not kept.
@@ -127,6 +132,7 @@ func (f *Fleet) foldLocked(rec *record, uid opampwire.InstanceUID, conn Conn, r 
 	}
 	f.publishLocked(rec, next, ch)
 	f.bindLocked(rec, prev)
+	f.economizeLocked(rec, ch)
 	return reply
 }
 
@@ -159,8 +165,10 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	switch wasGone := prev != nil && rec.time.in == f.gone; {
 	case next.Present():
 		f.present.push(rec)
+		f.laden.drop(rec)
 	case !wasGone: // who was gone keeps its place: it is gone since then
 		f.gone.push(rec)
+		f.laden.push(rec)
 	}
 	if ch == 0 {
 		return
@@ -168,6 +176,7 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	f.internLocked(prev, next)
 	f.stats.tally(prev, -1)
 	f.stats.tally(next, +1)
+	f.stats.Memory += next.own
 	f.version++
 	next.Version = f.version
 	f.byVersion.push(rec)
@@ -175,9 +184,11 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 }
 
 func (f *Fleet) internLocked(prev, next *Agent) {
+	next.own = next.ownBytes()
 	if prev == nil {
 		prev = &Agent{}
 	}
+	f.stats.Memory -= prev.own
 	if next.Config != prev.Config {
 		next.Config = f.configs.hold(next.Config)
 		f.configs.drop(prev.Config)
@@ -255,7 +266,9 @@ func (f *Fleet) forgetLocked(rec *record) {
 	f.configs.drop(a.Config)
 	f.components.drop(a.Components)
 	f.stats.tally(a, -1)
+	f.stats.Memory -= a.own
 	f.stats.Evicted++
+	f.laden.drop(rec)
 	rec.time.in.remove(rec)
 	f.byVersion.remove(rec)
 	delete(f.agents, a.UID)

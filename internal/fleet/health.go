@@ -31,6 +31,8 @@ type Health struct {
 	Children []*Health
 	// Omitted counts children and attributes that were more than the limits.
 	Omitted int
+
+	bytes int // of the whole tree; set on its root
 }
 
 // Statuses that a Collector reports. Other agents have words of their own.

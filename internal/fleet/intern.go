@@ -6,6 +6,8 @@ package fleet
 // interned keeps one copy of what many agents have in common. It is keyed by our own hash of the content.
 type interned[T any] struct {
 	sumOf   func(*T) sum // fixed at construction
+	sizeOf  func(*T) int // fixed at construction; in bytes
+	account *int64       // fixed at construction; the bytes of all entries are added to it
 	entries map[sum]*entry[T]
 }
 
@@ -14,8 +16,8 @@ type entry[T any] struct {
 	users int
 }
 
-func newInterned[T any](sumOf func(*T) sum) interned[T] {
-	return interned[T]{sumOf: sumOf, entries: map[sum]*entry[T]{}}
+func newInterned[T any](sumOf func(*T) sum, sizeOf func(*T) int, account *int64) interned[T] {
+	return interned[T]{sumOf: sumOf, sizeOf: sizeOf, account: account, entries: map[sum]*entry[T]{}}
 }
 
 // hold returns the one copy of v's content and counts its user. nil stays nil.
@@ -27,6 +29,7 @@ func (in *interned[T]) hold(v *T) *T {
 	if e == nil {
 		e = &entry[T]{value: v}
 		in.entries[in.sumOf(v)] = e
+		*in.account += int64(in.sizeOf(v))
 	}
 	e.users++
 	return e.value
@@ -42,5 +45,6 @@ func (in *interned[T]) drop(v *T) {
 	e.users--
 	if e.users == 0 {
 		delete(in.entries, s)
+		*in.account -= int64(in.sizeOf(e.value))
 	}
 }

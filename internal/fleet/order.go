@@ -9,6 +9,7 @@ type record struct {
 
 	version links // in Fleet.byVersion
 	time    links // in Fleet.present or Fleet.gone
+	weight  links // in Fleet.laden, or in none
 }
 
 // links of a record in one order.
@@ -38,6 +39,13 @@ func (o *order) push(r *record) {
 		o.links(o.tail).next = r
 	}
 	o.tail = r
+}
+
+// drop is remove, if r is in this order.
+func (o *order) drop(r *record) {
+	if o.links(r).in == o {
+		o.remove(r)
+	}
 }
 
 func (o *order) remove(r *record) {

@@ -33,9 +33,18 @@ func problems(root *Health) []Problem {
 		return nil
 	}
 	var out []Problem
-	collectProblems(root, nil, isLeaving(root.Status), &out)
+	collectProblems(root, nil, isLeaving(root.Status) && !root.goesOn(), &out)
 	slices.SortStableFunc(out, compareProblems)
 	return out
+}
+
+// goesOn reports whether some part runs. The whole calls itself stopping as soon as one part has stopped; only if
+// every part is on its way is that the end, and not a part that stopped alone.
+func (h *Health) goesOn() bool {
+	if len(h.Children) == 0 {
+		return h.Status == statusOK
+	}
+	return slices.ContainsFunc(h.Children, (*Health).goesOn)
 }
 
 // collectProblems reports whether there was one in h or below.

@@ -38,6 +38,7 @@ func decode(msg *protobufs.AgentToServer, l Limits) report {
 	if h := msg.GetHealth(); h != nil {
 		c := newCutter(l)
 		r.health = decodeHealth(c, "", h, 0)
+		r.health.bytes = c.spent() + nodeBytes
 		r.noteCuts(c)
 	}
 	if ec := msg.GetEffectiveConfig(); ec != nil {

@@ -14,6 +14,10 @@ type Settings struct {
 	MaxAgentsPerConnection int
 	// SilentAfter is how long an agent may say nothing before it counts as silent. Default 90 s.
 	SilentAfter time.Duration
+	// MaxMemory bounds what is kept of all agents together, in bytes as [Stats] counts them. Past it, agents that are
+	// gone give up all but the gist of what they reported, the longest gone first; if that is not enough, of what is
+	// reported only the gist is kept. Rows remain: MaxAgents bounds them. Default 512 MiB.
+	MaxMemory int64
 	// Limits bound what is kept of one agent.
 	Limits Limits
 }
@@ -32,11 +36,11 @@ type Limits struct {
 	// MaxErrorBytes bounds an error text. Default 4 KiB.
 	MaxErrorBytes int
 	// MaxTextBytes bounds all texts of one part of a report together (description, health, components).
-	// Default 4 MiB.
+	// Default 1 MiB.
 	MaxTextBytes int
 	// MaxConfigFiles bounds the files of an effective config. Default 64.
 	MaxConfigFiles int
-	// MaxConfigBytes bounds the bodies of an effective config together. Default 4 MiB.
+	// MaxConfigBytes bounds the bodies of an effective config together. Default 1 MiB.
 	MaxConfigBytes int
 }
 
@@ -44,6 +48,7 @@ func (s Settings) withDefaults() Settings {
 	s.MaxAgents = orDefault(s.MaxAgents, 50_000)
 	s.MaxAgentsPerConnection = orDefault(s.MaxAgentsPerConnection, 10_000)
 	s.SilentAfter = orDefault(s.SilentAfter, 90*time.Second)
+	s.MaxMemory = orDefault(s.MaxMemory, 512<<20)
 	s.Limits = s.Limits.withDefaults()
 	return s
 }
@@ -55,13 +60,13 @@ func (l Limits) withDefaults() Limits {
 		MaxAttributes:  orDefault(l.MaxAttributes, 256),
 		MaxNameBytes:   orDefault(l.MaxNameBytes, 1<<10),
 		MaxErrorBytes:  orDefault(l.MaxErrorBytes, 4<<10),
-		MaxTextBytes:   orDefault(l.MaxTextBytes, 4<<20),
+		MaxTextBytes:   orDefault(l.MaxTextBytes, 1<<20),
 		MaxConfigFiles: orDefault(l.MaxConfigFiles, 64),
-		MaxConfigBytes: orDefault(l.MaxConfigBytes, 4<<20),
+		MaxConfigBytes: orDefault(l.MaxConfigBytes, 1<<20),
 	}
 }
 
-func orDefault[T int | time.Duration](v, def T) T {
+func orDefault[T int | int64 | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def
 	}

@@ -11,6 +11,9 @@ type Stats struct {
 	Agents     map[Liveness]int
 	Conditions map[Condition]int
 
+	// Memory is what is kept of all agents, in bytes: the counted size of their parts, what many share once.
+	Memory int64
+
 	// What happened since the start.
 	Duplicates         uint64 // two live connections took turns in speaking for one instance UID
 	ForeignGoodbyes    uint64 // a goodbye that came from another connection than the agent's, and was not believed
@@ -18,7 +21,7 @@ type Stats struct {
 	FullStateRequests  uint64
 	ComponentsRequests uint64
 	Refused            map[RefuseReason]uint64
-	Cuts               map[CutReason]uint64 // messages of which something was cut
+	Cuts               map[CutReason]uint64 // messages, and agents, of which something was cut
 }
 
 // Stats of now.

@@ -7,65 +7,144 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 )
 
-// errNoMemory says that Settings.MaxBufferedBytes are in use.
-var errNoMemory = errors.New("too many bytes of messages are being received")
+var (
+	// errNoMemory says that Settings.MaxBufferedBytes are in use.
+	errNoMemory = errors.New("too many bytes of messages are being received")
+	// errPeerMemory says that one peer uses as much of them as it may.
+	errPeerMemory = fmt.Errorf("%w from this address", errNoMemory)
+)
 
 const (
 	leastBuffer = 4 << 10
+	// smallMessage is the size up to which a message is charged to a share of its own,
+	// so that nobody who holds large messages back keeps small ones out: an agent's
+	// first report has some ten KiB.
+	smallMessage = 64 << 10
 	// mostPooled is the largest buffer that is kept for the next message.
-	mostPooled = 64 << 10
+	mostPooled = smallMessage
 )
 
 // budget bounds the bytes that wait in buffers for the rest of their message. It
-// refuses rather than makes wait: who waited would hold what others wait for.
-// Safe for concurrent use.
+// refuses rather than makes wait: who waited would hold what others wait for. One
+// peer's address can hold a part of it only. Safe for concurrent use.
 type budget struct {
-	most int64
-	used atomic.Int64
-	pool sync.Pool // of *buffer
+	most  held      // fixed at construction: of all peers
+	share held      // fixed at construction: of one peer
+	pool  sync.Pool // of *buffer
+
+	mu    sync.Mutex
+	used  held                // guarded by mu
+	peers map[netip.Addr]held // guarded by mu: who holds anything
 }
 
-// buffer is a byte slice whose capacity is charged to a budget.
-type buffer struct {
-	b       []byte
-	charged int64
+// held are bytes, by what they are charged to: the first smallMessage bytes of each
+// message are small, what is beyond them is large.
+type held struct{ small, large int64 }
+
+func split(n int64) held { return held{min(n, smallMessage), max(n-smallMessage, 0)} }
+
+func (h held) plus(o held) held  { return held{h.small + o.small, h.large + o.large} }
+func (h held) minus(o held) held { return held{h.small - o.small, h.large - o.large} }
+
+// exceeds says whether h is beyond most, for what d adds.
+func (h held) exceeds(most, d held) bool {
+	return d.small > 0 && h.small > most.small || d.large > 0 && h.large > most.large
 }
 
-func newBudget(most int64) *budget {
-	return &budget{most: most, pool: sync.Pool{New: func() any {
-		return &buffer{b: make([]byte, 0, leastBuffer)}
-	}}}
+// claim is what one message has charged to a budget. The zero claim of a peer holds
+// nothing. It is owned by who receives the message.
+type claim struct {
+	peer netip.Addr
+	n    int64
 }
 
-func (b *budget) take(n int64) error {
-	if b.used.Add(n) > b.most {
-		b.used.Add(-n)
-		return fmt.Errorf("%w: limit %d", errNoMemory, b.most)
+// newBudget shares out most: a quarter to small messages, of which one peer may have
+// half, and the rest to large ones, of which one peer may have a quarter of most, in
+// any case one message.
+func newBudget(most, message int64) *budget {
+	reserve := most / 4
+	return &budget{
+		most:  held{reserve, most - reserve},
+		share: held{reserve / 2, max(most/4, message)},
+		peers: make(map[netip.Addr]held),
+		pool: sync.Pool{New: func() any {
+			return &buffer{b: make([]byte, 0, leastBuffer)}
+		}},
+	}
+}
+
+// newClaim is a claim of the peer at addr.
+func newClaim(addr string) claim { return claim{peer: peerOf(addr)} }
+
+// peerOf is who is at addr: a host, or the network of a host that has one to itself
+// (RFC 6177). Peers without an IP address, such as those of a unix socket, are one.
+func peerOf(addr string) netip.Addr {
+	const subscriberNet = 64
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	if ip.Is4() {
+		return ip
+	}
+	return netip.PrefixFrom(ip, subscriberNet).Masked().Addr()
+}
+
+// resize charges c with n bytes in all. On an error it holds what it held.
+func (b *budget) resize(c *claim, n int64) error {
+	d := split(n).minus(split(c.n))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	used, peer := b.used.plus(d), b.peers[c.peer].plus(d)
+	switch {
+	case used.exceeds(b.most, d):
+		return errNoMemory
+	case peer.exceeds(b.share, d):
+		return errPeerMemory
+	}
+	c.n, b.used, b.peers[c.peer] = n, used, peer
+	if peer == (held{}) {
+		delete(b.peers, c.peer)
 	}
 	return nil
 }
 
-func (b *budget) give(n int64) { b.used.Add(-n) }
+// release gives back all that c holds.
+func (b *budget) release(c *claim) { _ = b.resize(c, 0) } // less is never refused
+
+// inUse is how many bytes are charged.
+func (b *budget) inUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used.small + b.used.large
+}
+
+// buffer is a byte slice whose capacity is charged to a budget.
+type buffer struct {
+	b     []byte
+	claim claim
+}
 
 // scratch returns an empty buffer that is not charged, for replies.
 func (b *budget) scratch() *buffer {
 	buf := b.pool.Get().(*buffer)
-	buf.b = buf.b[:0]
+	buf.b, buf.claim = buf.b[:0], claim{}
 	return buf
 }
 
-// get returns an empty, charged buffer. Release it with put.
-func (b *budget) get() (*buffer, error) {
+// get returns an empty buffer, charged to the peer at addr. Release it with put.
+func (b *budget) get(addr string) (*buffer, error) {
 	buf := b.scratch()
-	if err := b.take(int64(cap(buf.b))); err != nil {
+	buf.claim = newClaim(addr)
+	if err := b.resize(&buf.claim, int64(cap(buf.b))); err != nil {
 		b.pool.Put(buf)
 		return nil, err
 	}
-	buf.charged = int64(cap(buf.b))
 	return buf, nil
 }
 
@@ -76,28 +155,28 @@ func (b *budget) grow(buf *buffer, n int) error {
 		return nil
 	}
 	capacity := min(2*cap(buf.b), len(buf.b)+n)
-	if err := b.take(int64(capacity) - buf.charged); err != nil {
+	if err := b.resize(&buf.claim, int64(capacity)); err != nil {
 		return err
 	}
-	buf.charged = int64(capacity)
 	buf.b = append(make([]byte, 0, capacity), buf.b...)
 	return nil
 }
 
 // put releases buf; its bytes must not be used afterwards.
 func (b *budget) put(buf *buffer) {
-	b.give(buf.charged)
-	buf.charged = 0
+	b.release(&buf.claim)
 	if cap(buf.b) <= mostPooled {
 		b.pool.Put(buf)
 	}
 }
 
-// chargedReader charges what is read through it, until release.
+// chargedReader charges what is read through it, until release, and tells how much
+// has come.
 type chargedReader struct {
-	budget  *budget
-	src     io.Reader
-	charged int64
+	budget   *budget
+	src      io.Reader
+	claim    claim
+	progress func(n int64) // of n bytes in all
 }
 
 func (r *chargedReader) Read(p []byte) (int, error) {
@@ -105,19 +184,13 @@ func (r *chargedReader) Read(p []byte) (int, error) {
 	if full := r.charge(n); full != nil {
 		return 0, full
 	}
+	r.progress(r.claim.n)
 	return n, err
 }
 
 // charge charges n bytes more.
 func (r *chargedReader) charge(n int) error {
-	if err := r.budget.take(int64(n)); err != nil {
-		return err
-	}
-	r.charged += int64(n)
-	return nil
+	return r.budget.resize(&r.claim, r.claim.n+int64(n))
 }
 
-func (r *chargedReader) release() {
-	r.budget.give(r.charged)
-	r.charged = 0
-}
+func (r *chargedReader) release() { r.budget.release(&r.claim) }

@@ -53,7 +53,7 @@ type conn struct {
 
 	// Owned by run.
 	firstBy    time.Time // when the first message must have come
-	messageBy  time.Time // when the message that is being read must be complete; zero until it has to be waited for
+	pace       pace      // of the message that is being read; zero until it has to be waited for
 	start, end int       // in[start:end] was read and not yet used
 	malformed  int       // refused messages since the last good one
 	pings      int       // unanswered
@@ -88,7 +88,7 @@ func (c *conn) await() error {
 	if c.start < c.end {
 		return nil
 	}
-	c.busy, c.messageBy = false, time.Time{}
+	c.busy, c.pace = false, pace{}
 	n, err := c.read(c.in[:])
 	c.start, c.end = 0, n
 	return err
@@ -97,7 +97,7 @@ func (c *conn) await() error {
 // step deals with a message, or with a control frame. A panic ends the connection.
 func (c *conn) step() (err error) {
 	defer c.server.contain(c.info.RemoteAddr, &err)
-	c.busy, c.messageBy = true, time.Time{}
+	c.busy, c.pace = true, pace{}
 	payload, complete, err := c.readMessage()
 	if err != nil || !complete {
 		return err
@@ -118,14 +118,12 @@ func (c *conn) finish(err error) {
 // answer hands one message to the Handler and sends its reply: every message is
 // answered, a malformed one with what was wrong (ServerErrorResponse).
 func (c *conn) answer(payload []byte) error {
-	msg := new(protobufs.AgentToServer)
-	reason, err := decode(payload, opampwire.ParseFrame, msg)
-	c.dropMessage() // decoding has copied what it kept
+	reply, reason, err := c.server.heed(c.info, payload, opampwire.ParseFrame, c.dropMessage)
 	if err != nil {
 		return c.refuse(reason, err)
 	}
 	c.malformed = 0
-	return c.send(c.server.reply(c.info, msg))
+	return c.send(reply)
 }
 
 // refuse answers a message that is none, and ends the connection of a peer that
@@ -242,7 +240,7 @@ func (c *conn) readError(err error) error {
 	case c.leaving.Load():
 		return errGoingAway()
 	case c.busy:
-		return closing(closePolicy, ReasonSlowMessage, "message not complete after %s", settings.MessageTimeout)
+		return closing(closePolicy, ReasonSlowMessage, "message takes longer than %s, or comes slower than %d bytes/s", settings.MessageTimeout, leastRate)
 	case !c.spoken:
 		return closing(closePolicy, ReasonFirstMessage, "no message within %s", settings.FirstMessageTimeout)
 	case c.pings > 0:
@@ -258,10 +256,7 @@ func (c *conn) deadline() time.Time {
 	settings := c.server.settings
 	switch {
 	case c.busy:
-		if c.messageBy.IsZero() {
-			c.messageBy = time.Now().Add(settings.MessageTimeout)
-		}
-		return c.messageBy
+		return c.pace.due(int64(c.arrived()), settings.MessageTimeout)
 	case !c.spoken:
 		return c.firstBy
 	default:

@@ -25,7 +25,9 @@
 // # Bounds
 //
 // One message: Settings.MaxMessageSize, counted before it is buffered and again
-// after decompression. All messages that are being received: Settings.MaxBufferedBytes.
+// after decompression. All messages that are being received: Settings.MaxBufferedBytes,
+// of which small messages have a share of their own and one address may have a part.
+// Messages that are not small are decoded and handled a few at a time.
 // Connections and exchanges: Settings.MaxConnections, Settings.MaxExchanges.
 // Time: a first message, a message once begun, silence and every write have a
 // deadline each. Every refusal has a Reason, a counter, and at most one log line

@@ -34,9 +34,10 @@ const (
 
 var gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
 
-// unzipSlots is how many bodies are decompressed at a time. A body expands up to a
-// thousandfold, on the processor alone: more at a time would take memory, not save time.
-func unzipSlots() int { return 2 * runtime.GOMAXPROCS(0) }
+// costlySlots is how many bodies are decompressed at a time, and how many large
+// messages are decoded. A body expands up to a thousandfold, and again when it is
+// decoded, on the processor alone: more at a time would take memory, not save time.
+func costlySlots() int { return 2 * runtime.GOMAXPROCS(0) }
 
 // serveExchange answers one POST (Plain HTTP Transport). The OpAMP-Instance-UID header
 // is for load balancers; only the message's own instance_uid counts.
@@ -105,13 +106,11 @@ func contentEncoding(r *http.Request) encoding {
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request, info ConnInfo) (fault error) {
 	defer s.contain(info.RemoteAddr, &fault)
 	deadlines := http.NewResponseController(w)
-	_ = deadlines.SetReadDeadline(time.Now().Add(s.settings.MessageTimeout)) // where it is supported
-	msg := new(protobufs.AgentToServer)
-	reason, err := s.readExchange(r, msg)
+	reply, reason, err := s.readExchange(deadlines, r, info)
 	_ = deadlines.SetWriteDeadline(time.Now().Add(s.settings.WriteTimeout))
 	switch {
 	case err == nil:
-		s.respond(w, r, http.StatusOK, s.reply(info, msg))
+		s.respond(w, r, http.StatusOK, reply)
 	case reason == ReasonMalformed || reason == ReasonBadInstanceUID:
 		s.ledger.note(reason, info.RemoteAddr, err)
 		s.respond(w, r, http.StatusBadRequest, badRequest(err))
@@ -134,32 +133,51 @@ func statusOf(reason Reason) int {
 	}
 }
 
-// readExchange reads and decodes the body.
-func (s *Server) readExchange(r *http.Request, msg *protobufs.AgentToServer) (Reason, error) {
-	body := &chargedReader{budget: s.budget, src: r.Body}
+// readExchange reads and decodes the body, and asks the Handler.
+func (s *Server) readExchange(deadlines *http.ResponseController, r *http.Request, info ConnInfo,
+) (*protobufs.ServerToAgent, Reason, error) {
+	body := &chargedReader{
+		budget: s.budget, src: r.Body, claim: newClaim(r.RemoteAddr), progress: s.keepPace(deadlines),
+	}
 	defer body.release()
+	body.progress(0)
 	data, err := opampwire.ReadLimited(body, s.settings.MaxMessageSize)
 	if err != nil {
-		return bodyReason(err), err
+		return nil, bodyReason(err), err
 	}
 	s.httpReceived.add(len(data))
-	if contentEncoding(r) == encodingIdentity {
-		return decode(data, opampwire.ParseMessage, msg)
+	if contentEncoding(r) == encodingGzip {
+		if data, err = s.unzipped(r, body, data); err != nil {
+			return nil, bodyReason(err), err
+		}
 	}
+	return s.heed(info, data, opampwire.ParseMessage, body.release)
+}
+
+// keepPace moves the deadline for reading with what has come.
+func (s *Server) keepPace(deadlines *http.ResponseController) func(n int64) {
+	var p pace
+	return func(n int64) {
+		if was := p.by; p.due(n, s.settings.MessageTimeout) != was {
+			_ = deadlines.SetReadDeadline(p.by) // where it is supported
+		}
+	}
+}
+
+// unzipped decompresses a body, and charges what it becomes.
+func (s *Server) unzipped(r *http.Request, body *chargedReader, data []byte) ([]byte, error) {
 	// The body is all here, so whoever holds a slot waits for nobody.
 	select {
 	case s.unzip <- struct{}{}:
 		defer func() { <-s.unzip }()
 	case <-r.Context().Done():
-		return ReasonIncomplete, context.Cause(r.Context())
+		return nil, context.Cause(r.Context())
 	}
-	if data, err = opampwire.Gunzip(bytes.NewReader(data), s.settings.MaxMessageSize); err != nil {
-		return bodyReason(err), err
+	data, err := opampwire.Gunzip(bytes.NewReader(data), s.settings.MaxMessageSize)
+	if err != nil {
+		return nil, err
 	}
-	if err := body.charge(len(data)); err != nil {
-		return ReasonMemory, err
-	}
-	return decode(data, opampwire.ParseMessage, msg)
+	return data, body.charge(len(data))
 }
 
 func bodyReason(err error) Reason {

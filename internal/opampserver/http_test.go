@@ -89,7 +89,7 @@ func TestExchange(t *testing.T) {
 			assert.NotZero(t, h.peers()[0].ID)
 			assert.Equal(t, int64(1), r.Stats().HTTPReceived.Messages)
 			assert.Equal(t, int64(1), r.Stats().HTTPSent.Messages)
-			assert.Zero(t, r.budget.used.Load())
+			assert.Zero(t, r.budget.inUse())
 			assert.Empty(t, h.closed, "an exchange is no connection")
 		})
 	}
@@ -128,7 +128,7 @@ func TestExchangesThatAreRefused(t *testing.T) {
 			r := newRig(t, Settings{MaxMessageSize: 5000}, h)
 			resp := r.post(tt.body, tt.header...)
 			require.Equal(t, tt.status, resp.StatusCode)
-			assert.Zero(t, r.budget.used.Load())
+			assert.Zero(t, r.budget.inUse())
 			if tt.reason == "" {
 				assert.Len(t, h.messages(), 1)
 				return
@@ -258,18 +258,18 @@ func TestExchangesAreBounded(t *testing.T) {
 }
 
 func TestBodiesAreChargedToTheBudget(t *testing.T) {
-	r := newRig(t, Settings{MaxMessageSize: 100_000, MaxBufferedBytes: 120_000}, newEcho())
+	r := newRig(t, Settings{MaxMessageSize: 1_000_000, MaxBufferedBytes: 1_600_000}, newEcho())
 	p := r.dial()
-	p.send([]byte(exchangeHead + "Content-Length: 100000\r\n\r\n" + strings.Repeat("x", 90_000)))
-	r.eventually(func() bool { return r.budget.used.Load() >= 80_000 }, "the first is buffered")
-	resp := r.post(encoded(t, sized(t, 60_000)))
+	p.send([]byte(exchangeHead + "Content-Length: 1000000\r\n\r\n" + strings.Repeat("x", 900_000)))
+	r.eventually(func() bool { return r.budget.inUse() >= 900_000 }, "the first is buffered")
+	resp := r.post(encoded(t, sized(t, 600_000)))
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
-	resp = r.post(zipped(t, encoded(t, sized(t, 60_000))), "Content-Encoding", "gzip")
+	resp = r.post(zipped(t, encoded(t, sized(t, 600_000))), "Content-Encoding", "gzip")
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, "what it expands to counts")
 	assert.Equal(t, int64(2), r.Stats().Rejected[ReasonMemory])
 	require.NoError(t, p.Close())
-	r.eventually(func() bool { return r.budget.used.Load() == 0 }, "released")
-	assert.Equal(t, http.StatusOK, r.post(encoded(t, sized(t, 60_000))).StatusCode)
+	r.eventually(func() bool { return r.budget.inUse() == 0 }, "released")
+	assert.Equal(t, http.StatusOK, r.post(encoded(t, sized(t, 600_000))).StatusCode)
 }
 
 func TestReplyIsCompressedWhereThatIsWelcomeAndWorthIt(t *testing.T) {

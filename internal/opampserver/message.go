@@ -30,7 +30,9 @@ var (
 // decode reads one message. Nothing that is not an OpAMP message of a named agent
 // gets past it: the instance_uid is 16 bytes and not zero (AgentToServer.instance_uid).
 func decode(data []byte, parse func([]byte, proto.Message) error, msg *protobufs.AgentToServer) (Reason, error) {
-	if err := parse(data, msg); err != nil {
+	if err := parse(data, msg); errors.Is(err, opampwire.ErrTooLarge) {
+		return ReasonTooLarge, err
+	} else if err != nil {
 		return ReasonMalformed, err
 	}
 	if _, err := opampwire.InstanceUIDFromBytes(msg.GetInstanceUid()); err != nil {
@@ -46,6 +48,28 @@ func badRequest(err error) *protobufs.ServerToAgent {
 		Type:         protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest,
 		ErrorMessage: err.Error(),
 	}}
+}
+
+// heed decodes one message and asks the Handler. decoded is called once the data are
+// not needed any more. What a message decodes to may take a hundred times its size, so
+// those that are not small are dealt with a few at a time.
+func (s *Server) heed(c ConnInfo, data []byte, parse func([]byte, proto.Message) error, decoded func(),
+) (*protobufs.ServerToAgent, Reason, error) {
+	if len(data) > smallMessage { // it is all here, so whoever holds a slot waits for no peer
+		select {
+		case s.large <- struct{}{}:
+			defer func() { <-s.large }()
+		case <-s.ctx.Done():
+			return nil, ReasonShutdown, errShuttingDown
+		}
+	}
+	msg := new(protobufs.AgentToServer)
+	reason, err := decode(data, parse, msg)
+	decoded() // decoding has copied what it kept
+	if err != nil {
+		return nil, reason, err
+	}
+	return s.reply(c, msg), "", nil
 }
 
 // reply asks the Handler.

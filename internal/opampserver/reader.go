@@ -96,7 +96,7 @@ func (c *conn) readInline(head frameHeader) ([]byte, error) {
 // what arrives.
 func (c *conn) readPayload(head frameHeader) error {
 	if c.message == nil {
-		buf, err := c.server.budget.get()
+		buf, err := c.server.budget.get(c.info.RemoteAddr)
 		if err != nil {
 			return closing(closeTryAgainLater, ReasonMemory, "%w", err)
 		}

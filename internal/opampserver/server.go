@@ -66,6 +66,7 @@ type Server struct {
 	ledger   *ledger
 	budget   *budget
 	unzip    chan struct{} // a slot for each body that is being decompressed
+	large    chan struct{} // a slot for each message that is not small and is being dealt with
 	ctx      context.Context
 	cancel   context.CancelFunc
 	drained  chan struct{} // closed when nothing is served any more, after closing was set
@@ -88,8 +89,9 @@ func New(s Settings, h Handler) *Server {
 		settings: s,
 		handler:  h,
 		ledger:   newLedger(s.Logger),
-		budget:   newBudget(s.MaxBufferedBytes),
-		unzip:    make(chan struct{}, unzipSlots()),
+		budget:   newBudget(s.MaxBufferedBytes, s.MaxMessageSize),
+		unzip:    make(chan struct{}, costlySlots()),
+		large:    make(chan struct{}, costlySlots()),
 		ctx:      ctx,
 		cancel:   cancel,
 		drained:  make(chan struct{}),

@@ -11,6 +11,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
+// leastBudget is room for small messages, however small the limit of one is.
+const leastBudget = 64 << 20
+
 // Settings bound what a Server takes on. A zero field means its default.
 type Settings struct {
 	Logger *zap.Logger // nil: no log
@@ -18,12 +21,13 @@ type Settings struct {
 	MaxMessageSize   int64 // bytes of one message, after decompression; 64 MiB (Message Size Limits)
 	MaxConnections   int   // open WebSockets; 20,000
 	MaxExchanges     int   // plain HTTP exchanges at a time; 1,024
-	MaxBufferedBytes int64 // of all messages that are being received; 8 × MaxMessageSize
+	MaxBufferedBytes int64 // of all messages that are being received; 8 × MaxMessageSize, at least 64 MiB
 
 	// FirstMessageTimeout is how long a new WebSocket may stay silent; 30 s, for
 	// agents on hosts that are busy starting.
 	FirstMessageTimeout time.Duration
-	// MessageTimeout is how long a message may take from its first byte to its last; 1 min.
+	// MessageTimeout is how long a message of up to 64 KiB may take from its first byte
+	// to its last; 1 min. A larger one must come at 64 KiB a second.
 	MessageTimeout time.Duration
 	// PingInterval is the silence after which a WebSocket is pinged; a second one
 	// as long ends the connection. 45 s: an agent that keeps to the protocol's
@@ -43,7 +47,7 @@ func (s Settings) withDefaults() Settings {
 	orDefault(&s.MaxMessageSize, opampwire.DefaultMaxMessageSize)
 	orDefault(&s.MaxConnections, 20_000)
 	orDefault(&s.MaxExchanges, 1024)
-	orDefault(&s.MaxBufferedBytes, 8*s.MaxMessageSize)
+	orDefault(&s.MaxBufferedBytes, max(8*s.MaxMessageSize, leastBudget))
 	orDefault(&s.FirstMessageTimeout, 30*time.Second)
 	orDefault(&s.MessageTimeout, time.Minute)
 	orDefault(&s.PingInterval, 45*time.Second)

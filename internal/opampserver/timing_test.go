@@ -173,7 +173,7 @@ func TestMessageThatTricklesHasADeadlineFromItsFirstByte(t *testing.T) {
 				r.requireEnd(closePolicy, 70*time.Second)
 				pongs.Wait()
 				assert.Equal(t, int64(1), r.Stats().Rejected[ReasonSlowMessage])
-				assert.Zero(t, r.budget.used.Load())
+				assert.Zero(t, r.budget.inUse())
 			})
 		})
 	}

@@ -61,7 +61,7 @@ func TestMessagesOfEverySize(t *testing.T) {
 		p.reply()
 		assert.Equal(t, want.Health.LastError, h.messages()[i].GetHealth().GetLastError(), "%d bytes", size)
 	}
-	assert.Zero(t, r.budget.used.Load(), "every buffer was released")
+	assert.Zero(t, r.budget.inUse(), "every buffer was released")
 }
 
 func TestFragmentsAreJoinedAndControlFramesMayComeBetween(t *testing.T) {
@@ -86,7 +86,7 @@ func TestFragmentsAreJoinedAndControlFramesMayComeBetween(t *testing.T) {
 	p.reply()
 	assert.Equal(t, want.Health.LastError, h.messages()[0].GetHealth().GetLastError())
 	p.requireAlive()
-	assert.Zero(t, r.budget.used.Load())
+	assert.Zero(t, r.budget.inUse())
 }
 
 func TestPingFloodIsAnsweredAndHurtsNobodyElse(t *testing.T) {
@@ -142,7 +142,7 @@ func TestFramesThatCloseTheConnection(t *testing.T) {
 			assert.Equal(t, int64(1), r.Stats().Rejected[tt.reason])
 			assert.Equal(t, uint64(2), (<-h.closed).ID)
 			other.requireAlive()
-			assert.Zero(t, r.budget.used.Load())
+			assert.Zero(t, r.budget.inUse())
 		})
 	}
 }
@@ -269,7 +269,7 @@ func TestResetEndsTheConnectionQuietly(t *testing.T) {
 		<-h.closed
 	}
 	r.eventually(func() bool { return r.Stats().Connections == 0 }, "slots are free")
-	assert.Zero(t, r.budget.used.Load())
+	assert.Zero(t, r.budget.inUse())
 }
 
 func TestHeaderThatAnnouncesTheLimitCostsNothing(t *testing.T) {
@@ -279,16 +279,16 @@ func TestHeaderThatAnnouncesTheLimitCostsNothing(t *testing.T) {
 		p.send([]byte{0x82, 0xff, 0, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4}) // 64 MiB to come
 		p.send(make([]byte, 10_000))
 	}
-	r.eventually(func() bool { return r.budget.used.Load() >= 50*10_000 }, "all is read")
-	assert.LessOrEqual(t, r.budget.used.Load(), int64(50*2*10_000), "at most twice of what arrived")
+	r.eventually(func() bool { return r.budget.inUse() >= 50*10_000 }, "all is read")
+	assert.LessOrEqual(t, r.budget.inUse(), int64(50*2*10_000), "at most twice of what arrived")
 }
 
 func TestBytesInFlightAreBoundedOverAllConnections(t *testing.T) {
-	r := newRig(t, Settings{MaxMessageSize: 100_000, MaxBufferedBytes: 150_000}, newEcho())
+	r := newRig(t, Settings{MaxMessageSize: 1_000_000, MaxBufferedBytes: 1_600_000}, newEcho())
 	holder := r.connect()
-	whole := frame(true, opBinary, framed(t, sized(t, 90_000)))
+	whole := frame(true, opBinary, framed(t, sized(t, 900_000)))
 	holder.send(whole[:len(whole)-1])
-	r.eventually(func() bool { return r.budget.used.Load() >= 89_000 }, "the first is buffered")
+	r.eventually(func() bool { return r.budget.inUse() >= 890_000 }, "the first is buffered")
 	late := r.connect()
 	late.send(whole)
 	late.requireClose(closeTryAgainLater)

@@ -15,6 +15,9 @@ import (
 type Settings struct {
 	// MaxStreams bounds how many event streams are open at a time. Default 256.
 	MaxStreams int
+	// MaxStreamsPerPeer bounds how many of them one address has. Default 32. An address of this host may have half of
+	// MaxStreams, for a proxy may speak for many.
+	MaxStreamsPerPeer int
 }
 
 // API serves /api/. It is safe for concurrent use.
@@ -22,7 +25,7 @@ type API struct {
 	// Fixed at construction.
 	fleet   *fleet.Fleet
 	mux     *http.ServeMux
-	streams chan struct{} // one token for each open stream
+	streams *streams
 	closed  chan struct{}
 
 	close sync.Once
@@ -31,17 +34,23 @@ type API struct {
 //go:embed openapi.yaml
 var openAPI []byte
 
-const defaultMaxStreams = 256
+const (
+	defaultMaxStreams        = 256
+	defaultMaxStreamsPerPeer = 32
+)
 
 // New returns the API of f.
 func New(f *fleet.Fleet, s Settings) *API {
 	if s.MaxStreams <= 0 {
 		s.MaxStreams = defaultMaxStreams
 	}
+	if s.MaxStreamsPerPeer <= 0 {
+		s.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
+	}
 	a := &API{
 		fleet:   f,
 		mux:     http.NewServeMux(),
-		streams: make(chan struct{}, s.MaxStreams),
+		streams: newStreams(s.MaxStreams, s.MaxStreamsPerPeer),
 		closed:  make(chan struct{}),
 	}
 	a.route("/api/v1/agents", a.listAgents)

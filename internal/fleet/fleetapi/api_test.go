@@ -168,7 +168,8 @@ func TestShowAgent(t *testing.T) {
 			"components": [{"name": "receivers", "metadata": {}, "components": [
 				{"name": "otlp", "metadata": {"code.namespace": "example.com/otlp v1"}, "components": []}
 			]}]
-		}
+		},
+		"dropped": []
 	}`, w.Body.String())
 	assert.NotContains(t, w.Body.String(), "<certificate>", "JSON that is looked at as HTML must be harmless")
 }
@@ -177,8 +178,10 @@ func TestAnAgentThatSaidLittle(t *testing.T) {
 	uid := apiUID(1)
 	_, a := newTestAPI(t, &protobufs.AgentToServer{InstanceUid: uid.Bytes()})
 	got := decode(t, get(a, "/api/v1/agents/"+uid.String()))
-	for _, part := range []string{"healthy", "status_since", "description", "health", "effective_config",
-		"available_components", "first_problem"} {
+	for _, part := range []string{
+		"healthy", "status_since", "description", "health", "effective_config",
+		"available_components", "first_problem",
+	} {
 		v, ok := got[part]
 		assert.True(t, ok, part)
 		assert.Nil(t, v, part)
@@ -240,6 +243,10 @@ func TestBadRequests(t *testing.T) {
 		"/api/v1/agents?sort=colour":                 {400, "bad_request", "sort: "},
 		"/api/v1/agents?limit=0":                     {400, "bad_request", "limit: "},
 		"/api/v1/agents?limit=1001":                  {400, "bad_request", "limit: "},
+		"/api/v1/agents?limit=1&limit=2":             {400, "bad_request", "limit: is there more than once"},
+		"/api/v1/agents?%zz":                         {400, "bad_request", "query: "},
+		"/api/v1/events?%zz":                         {400, "bad_request", "query: "},
+		"/api/v1/events?view=version&view=summary":   {400, "bad_request", "view: is there more than once"},
 		"/api/v1/agents?limit=x":                     {400, "bad_request", "limit: "},
 		"/api/v1/agents?healthy=maybe":               {400, "bad_request", "healthy: "},
 		"/api/v1/agents?liveness=dead":               {400, "bad_request", "liveness: "},
@@ -278,4 +285,25 @@ func TestItOnlyReads(t *testing.T) {
 		}
 		assert.NotEqual(t, http.StatusMethodNotAllowed, do(a, http.MethodHead, path).Code, path)
 	}
+}
+
+// What a server had no memory for must not look like what an agent never told.
+func TestPartsThatWereNotKeptAreNamed(t *testing.T) {
+	f := fleet.New(fleet.Settings{MaxMemory: 1})
+	full := fullReport(1, "gateway")
+	full.Health.LastError = strings.Repeat("e", 4000)
+	full.AgentDescription.NonIdentifyingAttributes = append(full.AgentDescription.NonIdentifyingAttributes,
+		kv("long", text(strings.Repeat("x", 1000))))
+	require.Nil(t, f.Report(apiConn, full, apiNow).GetErrorResponse())
+	a := New(f, Settings{})
+	t.Cleanup(a.Close)
+	d := loadDocument(t)
+	got := decode(t, get(a, "/api/v1/agents/"+apiUID(1).String()))
+	d.check(d.answerSchema("/api/v1/agents/{uid}", "200"), got, "agent")
+	assert.Equal(t, []any{"description", "health", "effective_config", "available_components", "custom_capabilities"}, got["dropped"])
+	assert.Nil(t, got["effective_config"])
+	assert.Nil(t, got["available_components"])
+	assert.Equal(t, "gateway", got["service_name"])
+	assert.Equal(t, "unhealthy", got["condition"])
+	assert.InDelta(t, 1, got["problems_count"], 0)
 }

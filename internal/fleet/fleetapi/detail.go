@@ -14,7 +14,8 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
-// detail is the answer to GET /api/v1/agents/{uid}. A part that the agent never reported is null.
+// detail is the answer to GET /api/v1/agents/{uid}. A part that the agent never reported is null, and so may be one
+// that is in dropped.
 type detail struct {
 	summary
 	SequenceNum         uint64         `json:"sequence_num"`
@@ -25,6 +26,7 @@ type detail struct {
 	Problems            []problem      `json:"problems"`
 	EffectiveConfig     *config        `json:"effective_config"`
 	AvailableComponents *componentList `json:"available_components"`
+	Dropped             []string       `json:"dropped"`
 }
 
 type description struct {
@@ -99,6 +101,7 @@ func newDetail(a *fleet.Agent) detail {
 		Problems:            make([]problem, 0, len(a.Problems)),
 		EffectiveConfig:     newConfig(a.Config),
 		AvailableComponents: newComponentList(a.Components),
+		Dropped:             append([]string{}, a.Dropped.Names()...),
 	}
 	if a.Health != nil {
 		h := newHealth(a.Health)

@@ -51,14 +51,13 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 		badRequest(w, err)
 		return
 	}
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
+	peer := peerOf(r.RemoteAddr)
+	if !a.streams.enter(peer) {
 		w.Header().Set("Retry-After", "5")
 		fail(w, http.StatusServiceUnavailable, "too_many_streams", "too many event streams are open; try again later")
 		return
 	}
+	defer a.streams.leave(peer)
 	if r.Method == http.MethodHead {
 		w.Header().Set("Content-Type", "text/event-stream")
 		return
@@ -70,8 +69,16 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 func parseWanted(r *http.Request) (want wanted, err error) {
-	for name, values := range r.URL.Query() {
-		if err := want.set(name, values[len(values)-1]); err != nil {
+	all, err := parameters(r)
+	if err != nil {
+		return wanted{}, err
+	}
+	for name, values := range all {
+		value, err := only(values)
+		if err == nil {
+			err = want.set(name, value)
+		}
+		if err != nil {
 			return wanted{}, fmt.Errorf("%.64s: %w", name, err)
 		}
 	}

@@ -163,7 +163,7 @@ func TestAStreamTellsAllAndThenWhatChanges(t *testing.T) {
 		time.Sleep(time.Second - 1)
 		synctest.Wait()
 		assert.Empty(t, c.take())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, "agents id=7 charlie4:connected", c.take())
 
@@ -279,17 +279,17 @@ func TestStreamsAreBoundedAndEnd(t *testing.T) {
 		report(f, 1, "alpha", 0)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.Len(t, a.streams, 1)
+		assert.Equal(t, 1, a.streams.open)
 		stopGone()
 
 		stop()
-		assert.Empty(t, a.streams)
+		assert.Zero(t, a.streams.open)
 
 		_, stop = follow(t, a, "")
 		a.Close()
 		a.Close()
 		synctest.Wait()
-		assert.Empty(t, a.streams, "closing the API ends its streams")
+		assert.Zero(t, a.streams.open, "closing the API ends its streams")
 		stop()
 	})
 }
@@ -319,4 +319,27 @@ func readUntil(t *testing.T, res *http.Response, s string) {
 		require.NoError(t, err)
 		got = append(got, buf[:n]...)
 	}
+}
+
+func TestNobodyTakesAllStreams(t *testing.T) {
+	s := newStreams(6, 2)
+	for _, addr := range []string{"192.0.2.1:1", "[2001:db8::1]:1"} {
+		assert.True(t, s.enter(peerOf(addr)))
+		assert.True(t, s.enter(peerOf(addr)))
+		assert.False(t, s.enter(peerOf(addr)), addr)
+		s.leave(peerOf(addr))
+	}
+	for _, addr := range []string{"127.0.0.1:1", "@"} { // a proxy may stand there
+		for range 3 {
+			assert.True(t, s.enter(peerOf(addr)))
+		}
+		assert.False(t, s.enter(peerOf(addr)), addr)
+		for range 3 {
+			s.leave(peerOf(addr))
+		}
+	}
+	s.leave(peerOf("192.0.2.1:9"))
+	s.leave(peerOf("[2001:db8::1]:9"))
+	assert.Zero(t, s.open)
+	assert.Empty(t, s.peers)
 }

@@ -32,7 +32,12 @@ type listed struct {
 }
 
 func (a *API) listAgents(w http.ResponseWriter, r *http.Request) {
-	q, err := ParseQuery(r.URL.Query())
+	values, err := parameters(r)
+	if err != nil {
+		badRequest(w, err)
+		return
+	}
+	q, err := ParseQuery(values)
 	if err != nil {
 		badRequest(w, err)
 		return
@@ -71,29 +76,56 @@ func ParseQuery(values url.Values) (fleet.Query, error) {
 	return q, nil
 }
 
-var errUnknownParameter = errors.New("unknown parameter")
+var (
+	errUnknownParameter = errors.New("unknown parameter")
+	errRepeated         = errors.New("is there more than once")
+)
+
+// parameters of a request. One that can't be read is an error, for it would be as good as unknown.
+func parameters(r *http.Request) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	return values, nil
+}
 
 func setParameter(q *fleet.Query, name string, values []string) (err error) {
-	last := values[len(values)-1]
 	switch name {
-	case "q":
-		q.Text = last
 	case "liveness":
 		q.Liveness, err = parseWords(values, fleet.Livenesses())
+		return err
 	case "condition":
 		q.Conditions, err = parseWords(values, fleet.Conditions())
+		return err
+	}
+	value, err := only(values)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "q":
+		q.Text = value
 	case "healthy":
-		q.Healthy, err = parseBool(last)
+		q.Healthy, err = parseBool(value)
 	case "sort":
-		q.Sort, q.Descending = parseSort(last)
+		q.Sort, q.Descending = parseSort(value)
 	case "limit":
-		q.Limit, err = parseLimit(last)
+		q.Limit, err = parseLimit(value)
 	case "cursor":
-		q.After = last
+		q.After = value
 	default:
 		err = errUnknownParameter
 	}
 	return err
+}
+
+// only is the value of a parameter that has one.
+func only(values []string) (string, error) {
+	if len(values) > 1 {
+		return "", errRepeated
+	}
+	return values[0], nil
 }
 
 // parseWords reads a list of words, separated by commas or repeated.

@@ -22,6 +22,7 @@ type agentPage struct {
 	State                    badge
 	Since                    moment
 	Gone                     bool
+	Dropped                  droppedParts
 	Notice                   string // what to know before reading on; empty if nothing
 	Facts                    []fact
 	Problems                 []problem
@@ -120,6 +121,7 @@ func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
 		State:        agentBadge(a),
 		Since:        lasts(a.Since(), now),
 		Gone:         !a.Present(),
+		Dropped:      newDroppedParts(a.Dropped),
 		Notice:       notice(a),
 		Facts:        u.facts(a),
 		Health:       newHealthPart(a.Health, now),
@@ -160,6 +162,38 @@ func notice(a *fleet.Agent) string {
 	default:
 		return livenessBadges[a.Liveness].Help + " What follows is what it last reported."
 	}
+}
+
+// droppedParts tells what a part that is not there was not kept for.
+type droppedParts struct {
+	Config, Components bool
+	Notice             string // names all that was dropped; empty if nothing was
+}
+
+var partWords = []struct {
+	part fleet.Parts
+	word string
+}{
+	{fleet.PartHealth, "health"},
+	{fleet.PartConfig, "effective config"},
+	{fleet.PartComponents, "components"},
+	{fleet.PartDescription, "attributes"},
+	{fleet.PartCustomCapabilities, "custom capabilities"},
+}
+
+func newDroppedParts(p fleet.Parts) droppedParts {
+	out := droppedParts{Config: p&fleet.PartConfig != 0, Components: p&fleet.PartComponents != 0}
+	var words []string
+	for _, w := range partWords {
+		if p&w.part != 0 {
+			words = append(words, w.word)
+		}
+	}
+	if len(words) > 0 {
+		out.Notice = "All collectors together report more than this server may keep (limits.max_memory). " +
+			"Of this one it keeps only the gist of: " + strings.Join(words, ", ") + "."
+	}
+	return out
 }
 
 // facts are about the collector as a whole. When it was heard last matters only for one that is gone: the heartbeats

@@ -42,11 +42,11 @@ func loadAssets() assets {
 
 func (a assets) url(name string) string { return "/assets/" + name + "?v=" + a[name].hash }
 
-func (a assets) serve(w http.ResponseWriter, r *http.Request) {
+func (u *UI) asset(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
-	file, ok := a[name]
+	file, ok := u.assets[name]
 	if !ok {
-		http.NotFound(w, r)
+		u.nothing(w, r)
 		return
 	}
 	h := w.Header()

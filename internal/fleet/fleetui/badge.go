@@ -72,9 +72,12 @@ var statusWords = map[string]string{
 	"StatusFatalError":       "Fatal error",
 }
 
+// maxStatusWord bounds the words of other agents. The API tells them whole.
+const maxStatusWord = 60
+
 func statusWord(status string) string {
 	if w, ok := statusWords[status]; ok {
 		return w
 	}
-	return clean(oneLine(strings.TrimSpace(status)))
+	return clean(short(oneLine(strings.TrimSpace(status)), maxStatusWord))
 }

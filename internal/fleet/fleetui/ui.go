@@ -49,7 +49,7 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	u.mux.HandleFunc("GET /{$}", u.list)
 	u.mux.HandleFunc("GET /agents/{uid}", u.agent)
 	u.mux.HandleFunc("GET /agents/{uid}/config", u.config)
-	u.mux.HandleFunc("GET /assets/{file}", u.assets.serve)
+	u.mux.HandleFunc("GET /assets/{file}", u.asset)
 	u.mux.HandleFunc("GET /", u.nothing)
 	return u
 }

@@ -121,8 +121,10 @@ func requireSafe(t *testing.T, w *httptest.ResponseRecorder) {
 	for _, id := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(html, -1) {
 		assert.Equal(t, 1, strings.Count(html, ` id="`+id[1]+`"`), "two elements are called %s", id[1])
 	}
-	for _, open := range []string{"main", "section", "table", "tbody", "tr", "td", "th", "div", "span", "bdi", "form", "ol", "ul",
-		"li", "dl", "details", "figure", "pre", "code", "a"} {
+	for _, open := range []string{
+		"main", "section", "table", "tbody", "tr", "td", "th", "div", "span", "bdi", "form", "ol", "ul",
+		"li", "dl", "details", "figure", "pre", "code", "a",
+	} {
 		assert.Equal(t, len(regexp.MustCompile(`<`+open+`[\s>]`).FindAllString(html, -1)), strings.Count(html, "</"+open+">"), open)
 	}
 }
@@ -402,6 +404,7 @@ func TestAssets(t *testing.T) {
 	} {
 		assert.NotEqual(t, http.StatusOK, get(u, target).Code, target)
 	}
+	assert.Contains(t, text(get(u, "/assets/none.js")), "There is no such page")
 }
 
 func TestEveryStateHasABadge(t *testing.T) {
@@ -430,4 +433,28 @@ func TestEveryStateHasABadge(t *testing.T) {
 	} {
 		assert.Equal(t, tc.want, statusBadge(tc.healthy, tc.status))
 	}
+}
+
+func TestPartsThatWereNotKeptAreNamed(t *testing.T) {
+	f := fleet.New(fleet.Settings{MaxMemory: 1})
+	u := New(f, Settings{})
+	u.now = func() time.Time { return uiNow }
+	put(t, f, 1, report(1, "gateway", "node", "StatusPermanentError", "it fails"))
+	w := get(u, "/agents/"+uiUID(1).String())
+	requireSafe(t, w)
+	page := text(w)
+	assert.Contains(t, page, "(limits.max_memory). Of this one it keeps only the gist of: health, effective config, components")
+	assert.Contains(t, page, "Effective config It was not kept, for want of memory.")
+	assert.Contains(t, page, "in its build They were not kept, for want of memory.")
+	assert.NotContains(t, page, "does not report")
+	assert.Contains(t, page, "gateway")
+	assert.Contains(t, page, "it fails")
+}
+
+func TestALongStatusIsCut(t *testing.T) {
+	f, u := newTestUI(t)
+	put(t, f, 1, report(1, "odd", "node", "Status"+strings.Repeat("Unheard", 100), ""))
+	page := get(u, "/agents/"+uiUID(1).String()).Body.String()
+	assert.Contains(t, page, "StatusUnheard")
+	assert.NotContains(t, page, strings.Repeat("Unheard", maxStatusWord/len("Unheard")+1))
 }

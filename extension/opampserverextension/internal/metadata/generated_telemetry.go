@@ -34,6 +34,7 @@ type TelemetryBuilder struct {
 	OpampServerDuplicates        metric.Int64ObservableCounter
 	OpampServerEvicted           metric.Int64ObservableCounter
 	OpampServerFullStateRequests metric.Int64ObservableCounter
+	OpampServerMemory            metric.Int64ObservableUpDownCounter
 	OpampServerMessageBytes      metric.Int64ObservableCounter
 	OpampServerMessages          metric.Int64ObservableCounter
 	OpampServerRejected          metric.Int64ObservableCounter
@@ -140,6 +141,21 @@ func (builder *TelemetryBuilder) RegisterOpampServerFullStateRequestsCallback(cb
 	return nil
 }
 
+// RegisterOpampServerMemoryCallback sets callback for observable OpampServerMemory metric.
+func (builder *TelemetryBuilder) RegisterOpampServerMemoryCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerMemory, obs: o})
+		return nil
+	}, builder.OpampServerMemory)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterOpampServerMessageBytesCallback sets callback for observable OpampServerMessageBytes metric.
 func (builder *TelemetryBuilder) RegisterOpampServerMessageBytesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -227,7 +243,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampServerCut, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_server_cut",
-		metric.WithDescription("Messages of which something was not kept because it was beyond a limit. [Alpha]"),
+		metric.WithDescription("Messages, and agents, of which something was not kept because it was beyond a limit. [Alpha]"),
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
@@ -247,6 +263,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_opamp_server_full_state_requests",
 		metric.WithDescription("Times that an agent was asked to report everything, because part of it was missed. [Alpha]"),
 		metric.WithUnit("{requests}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerMemory, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_opamp_server_memory",
+		metric.WithDescription("Bytes of what is kept of all agents, as limits.max_memory bounds them. [Alpha]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampServerMessageBytes, err = builder.meter.Int64ObservableCounter(
