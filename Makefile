@@ -77,7 +77,7 @@ test: ## unit and in-process integration tests; needs Go alone
 .PHONY: e2e
 e2e: build build-e2e ## the built binary against real servers and a real browser; needs chromium
 	@internal/e2e/chromium.sh > /dev/null
-	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m $(E2E_FLAGS) ./internal/e2e/...
+	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT_STAMP) ## go vet, linters and formatting

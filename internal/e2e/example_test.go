@@ -19,13 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ports moves the examples from their fixed ports to free ones, the same for the same.
-type ports map[string]string
+// movedPorts moves the examples from their fixed ports to free ones, the same for the same.
+type movedPorts map[string]string
 
 var anAddress = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
 // example is a file of the examples, on free ports.
-func (p ports) example(t *testing.T, name string) string {
+func (p movedPorts) example(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", name))
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func (p ports) example(t *testing.T, name string) string {
 	return writeFile(t, t.TempDir(), name, strings.ReplaceAll(moved, "port: 8888", "port: "+port))
 }
 
-func (p ports) free(t *testing.T, address string) string {
+func (p movedPorts) free(t *testing.T, address string) string {
 	t.Helper()
 	if p[address] == "" {
 		p[address] = freeAddress(t)
@@ -46,7 +46,7 @@ func (p ports) free(t *testing.T, address string) string {
 // TestExamples starts what `make run` starts, and beside it the smallest agent.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	p := ports{}
+	p := movedPorts{}
 	c := startOn(t, distribution(t), p.example(t, "fleetview.yaml"))
 	c.waitText(t, readyLine)
 	f := &fleet{collector: c, web: p.free(t, "127.0.0.1:4321")}
@@ -69,7 +69,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func (p ports) read(t *testing.T, address, path string) string {
+func (p movedPorts) read(t *testing.T, address, path string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.free(t, address)+path, http.NoBody)
 	require.NoError(t, err)

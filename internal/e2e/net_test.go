@@ -13,20 +13,42 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// freeAddress is a loopback address where nobody listens now.
+// Free ports are below those that the kernel takes for outgoing connections, so that none is taken
+// between now and when a collector listens on it. Two runs at a time begin at different ones.
+const (
+	firstPort = 20000
+	portCount = 10000
+	portTries = 100
+)
+
+var (
+	portOffset = mathrand.Int32N(portCount)
+	portsGiven atomic.Int32
+)
+
+// freeAddress is a loopback address where nobody listens now, another one at each call.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln := listen(t, "127.0.0.1:0")
-	require.NoError(t, ln.Close())
-	return ln.Addr().String()
+	for range portTries {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+(portOffset+portsGiven.Add(1))%portCount)
+		if ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err == nil {
+			require.NoError(t, ln.Close())
+			return address
+		}
+	}
+	require.Fail(t, "no free port")
+	return ""
 }
 
 // listen listens until the test ends, or until it is closed before.
