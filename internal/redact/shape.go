@@ -198,7 +198,7 @@ func looksLikePath(s string) bool {
 
 var (
 	pathRoots = []string{
-		"/app/", "/conf", "/data/", "/dev/", "/etc/", "/home/", "/mnt/", "/opt/", "/private/", "/proc/", "/root/",
+		"/app/", "/conf", "/data/", "/dev/", "/etc/", "/home/", "/mnt/", "/opt/", "/private/", "/proc/", "/root",
 		"/run/", "/secrets/", "/srv/", "/sys/", "/tmp/", "/usr/", "/var/", "/Users/", "/Library/", "./", "../", "~/", "file:/",
 		`C:\`, `D:\`, "C:/", `.\`,
 	}
