@@ -20,6 +20,7 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 const (
@@ -157,6 +158,7 @@ func createDefaultConfig() component.Config {
 			ReportsAvailableComponents: true,
 			ReportsHeartbeat:           true,
 		},
+		Redaction:        RedactionConfig{ProviderValues: string(redact.MaskProviderValues)},
 		PPIDPollInterval: defaultPPIDPollInterval,
 	}
 }
