@@ -359,22 +359,6 @@ func blackHole(t *testing.T) (address string) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				_, _ = io.Copy(io.Discard, c)
-				_ = c.Close()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		work.Wait()
-	})
+	opamptest.EachConn(t, ln, func(c net.Conn, _ *sync.WaitGroup) { _, _ = io.Copy(io.Discard, c) })
 	return ln.Addr().String()
 }

@@ -161,32 +161,18 @@ func TestThroughASOCKSProxy(t *testing.T) {
 func socksProxy(t *testing.T, target string) string {
 	t.Helper()
 	ln := loopback(t)
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer c.Close()
-				far, err := net.Dial("tcp", target)
-				if !assert.NoError(t, err) {
-					return
-				}
-				defer far.Close()
-				socksGreet(t, c)
-				work.Go(func() {
-					_, _ = io.Copy(far, c)
-					_ = far.Close()
-				})
-				_, _ = io.Copy(c, far)
-			})
+	opamptest.EachConn(t, ln, func(c net.Conn, work *sync.WaitGroup) {
+		far, err := net.Dial("tcp", target)
+		if !assert.NoError(t, err) {
+			return
 		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		work.Wait()
+		defer far.Close()
+		socksGreet(t, c)
+		work.Go(func() {
+			_, _ = io.Copy(far, c)
+			_ = far.Close()
+		})
+		_, _ = io.Copy(c, far)
 	})
 	return ln.Addr().String()
 }
@@ -366,25 +352,9 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 // mute accepts connections and says nothing on them.
 func mute(t *testing.T, ln net.Listener) {
 	t.Helper()
-	var work sync.WaitGroup
 	over := make(chan struct{})
-	work.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer c.Close()
-				<-over
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		close(over)
-		work.Wait()
-	})
+	opamptest.EachConn(t, ln, func(net.Conn, *sync.WaitGroup) { <-over })
+	t.Cleanup(func() { close(over) }) // first, so that there is nothing to wait for
 }
 
 func TestShutdownIsBoundedWhateverIsInTheWay(t *testing.T) {
@@ -447,7 +417,7 @@ func TestShutdownFromATLSServerThatStopsReading(t *testing.T) {
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Sec-WebSocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+		w.Header().Set("Sec-WebSocket-Accept", opamptest.AcceptKey(r.Header.Get("Sec-WebSocket-Key")))
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		c, _, err := http.NewResponseController(w).Hijack()
 		if assert.NoError(t, err) {

@@ -15,6 +15,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
+// maxRejection bounds what a log line repeats of a server's rejection, in bytes.
+const maxRejection = 256
+
 // errStopped ends a conversation that Stop ended.
 var errStopped = errors.New("stopped")
 
@@ -237,7 +240,7 @@ func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 	if v.rejected != "" {
 		c.set.Observer.Dropped("report", ReasonRejected)
 		c.say("rejected", "The OpAMP server rejected a message of this agent",
-			zap.String("error", clip(v.rejected)))
+			zap.String("error", bounded(v.rejected, maxRejection)))
 	}
 	if v.heartbeat > 0 {
 		c.interval = v.heartbeat
@@ -292,13 +295,4 @@ func (c *Client) noteSent(out outgoing, size int) {
 		c.say("too large "+parts[p].name, "A part of the report is too large to send and was left out",
 			zap.String("part", parts[p].name), zap.Int("limit_bytes", c.set.MaxSend))
 	}
-}
-
-// clip bounds a text of the server for a log line.
-func clip(s string) string {
-	const limit = 256
-	if len(s) > limit {
-		return s[:limit] + "..."
-	}
-	return s
 }

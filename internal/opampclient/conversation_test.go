@@ -517,20 +517,8 @@ func TestClosesWithACloseFrame(t *testing.T) {
 
 // mute accepts connections and does with them what f does.
 func (b *bubble) mute(f func(c net.Conn)) {
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			c, err := b.net.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer c.Close()
-				f(c)
-			})
-		}
-	})
-	b.t.Cleanup(work.Wait)
+	b.t.Helper()
+	opamptest.EachConn(b.t, b.net, func(c net.Conn, _ *sync.WaitGroup) { f(c) })
 }
 
 // upgrade answers the request on c with 101, and returns what reads on.
@@ -540,7 +528,7 @@ func upgrade(t *testing.T, c net.Conn) *bufio.Reader {
 	if err != nil {
 		return r // the client has left already
 	}
-	sum := acceptKey(req.Header.Get("Sec-WebSocket-Key"))
+	sum := opamptest.AcceptKey(req.Header.Get("Sec-WebSocket-Key"))
 	_, err = c.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + sum + "\r\n\r\n"))
 	assert.NoError(t, err)

@@ -484,7 +484,7 @@ func TestCompressionThatWasNotOfferedIsNoWebSocket(t *testing.T) {
 			}
 			assert.Empty(t, req.Header.Get("Sec-WebSocket-Extensions"), "none is offered")
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-				"Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Accept: "+acceptKey(req.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n")
+				"Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Accept: "+opamptest.AcceptKey(req.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n")
 		})
 		b.client.Start()
 		time.Sleep(time.Minute)

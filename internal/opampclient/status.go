@@ -126,11 +126,18 @@ func (b *board) heard(msg *protobufs.ServerToAgent, now time.Time) {
 
 // troubled notes what went wrong without the conversation being over.
 func (b *board) troubled(f *failure, now time.Time) {
-	text := strings.ToValidUTF8(f.Error(), "?")
-	if len(text) > maxErrorText {
-		text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
-	}
+	text := bounded(f.Error(), maxErrorText)
 	b.update(func(s *Status) { s.LastFailure = Failure{At: now, Reason: f.reason, Error: text} })
+}
+
+// bounded is a text that may come from elsewhere, as valid UTF-8 of at most limit bytes
+// and a sign that there was more.
+func bounded(text string, limit int) string {
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "..."
+	}
+	return text
 }
 
 // ended notes the end of a conversation.

@@ -157,31 +157,17 @@ func flooding(t *testing.T, frame []byte) (*url.URL, <-chan struct{}) {
 	require.NoError(t, err)
 	heard := make(chan struct{}, 1<<10)
 	chunk := bytes.Repeat(frame, 64<<10/len(frame))
-	var work sync.WaitGroup
-	work.Go(func() {
+	opamptest.EachConn(t, ln, func(c net.Conn, work *sync.WaitGroup) {
+		r := upgrade(t, c)
+		work.Go(func() { listen(c, r, heard) })
+		if frame[0] == 0x00 { // fragments belong to a message
+			_, _ = c.Write([]byte{0x02, 0})
+		}
 		for {
-			c, err := ln.Accept()
-			if err != nil {
+			if _, err := c.Write(chunk); err != nil {
 				return
 			}
-			work.Go(func() {
-				defer c.Close()
-				r := upgrade(t, c)
-				work.Go(func() { listen(c, r, heard) })
-				if frame[0] == 0x00 { // fragments belong to a message
-					_, _ = c.Write([]byte{0x02, 0})
-				}
-				for {
-					if _, err := c.Write(chunk); err != nil {
-						return
-					}
-				}
-			})
 		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		work.Wait()
 	})
 	return &url.URL{Scheme: "ws", Host: ln.Addr().String()}, heard
 }
