@@ -28,7 +28,7 @@ type Client struct {
 	set      Settings
 	wake     chan struct{} // a level of size 1: the state has changed
 	converse func() *failure
-	soft     context.Context // ends when Stop begins: dials, exchanges and pauses end with it
+	soft     context.Context // ends when Stop begins: dials and pauses end with it, an exchange soon after
 	softEnd  context.CancelFunc
 	hard     context.Context // ends when Stop runs out of time: everything ends with it
 	hardEnd  context.CancelFunc

@@ -28,6 +28,9 @@ func (c *Client) converseHTTP() *failure {
 	defer early.Stop()
 	due := false
 	for {
+		if c.soft.Err() != nil { // the goodbye takes along what is left to say
+			return c.leaveHTTP(&failure{reason: ReasonShutdown, err: errStopped})
+		}
 		out, wait := c.session.next(c.snapshot(), time.Now())
 		if out.msg == nil && due {
 			out.msg = c.session.heartbeat(c.snapshot())
@@ -45,7 +48,6 @@ func (c *Client) converseHTTP() *failure {
 		}
 		select {
 		case <-c.soft.Done():
-			return c.leaveHTTP(&failure{reason: ReasonShutdown, err: errStopped})
 		case <-c.wake:
 		case <-early.C:
 		case <-poll.C:
@@ -54,10 +56,12 @@ func (c *Client) converseHTTP() *failure {
 	}
 }
 
-// poll is one exchange and what follows from it.
+// poll is one exchange and what follows from it. Stop lets it end, for a moment: what is
+// called off may still be on its way, and come to the server after the goodbye.
 func (c *Client) poll(out outgoing) *failure {
-	ctx, cancel := context.WithTimeout(c.soft, exchangeLimit)
+	ctx, cancel := context.WithTimeout(c.hard, exchangeLimit)
 	defer cancel()
+	defer context.AfterFunc(c.soft, func() { time.AfterFunc(exchangeGrace, cancel) })()
 	before := c.answered
 	reply, size, f := c.exchange(ctx, out)
 	if f == nil {

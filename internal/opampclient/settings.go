@@ -30,6 +30,9 @@ const (
 	stopLimit = 1500 * time.Millisecond
 	// goodbyeLimit bounds the write (or the exchange) of agent_disconnect.
 	goodbyeLimit = 700 * time.Millisecond
+	// exchangeGrace is how long an exchange that is in flight when Stop begins may take
+	// to end. With goodbyeLimit it is within stopLimit.
+	exchangeGrace = 500 * time.Millisecond
 	// closeLimit bounds the WebSocket close handshake.
 	closeLimit = 500 * time.Millisecond
 
