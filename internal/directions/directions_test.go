@@ -22,7 +22,7 @@ const (
 const (
 	shells    = "extension/... receiver/..."
 	rooms     = "internal/..."
-	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet"
+	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet internal/ingestprogress"
 	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/componenthealth internal/custommessage " +
 		"internal/gateway/... internal/fleet/*/..."
 	agentRooms  = "internal/opampclient internal/opampdial internal/agentreport internal/componenthealth internal/custommessage"
