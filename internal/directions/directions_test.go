@@ -23,12 +23,13 @@ const (
 	shells    = "extension/... receiver/..."
 	rooms     = "internal/..."
 	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet internal/ingestprogress"
-	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/componenthealth internal/custommessage " +
+	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/agentidentity internal/componenthealth internal/custommessage " +
 		"internal/gateway/... internal/fleet/*/..."
-	agentRooms  = "internal/opampclient internal/opampdial internal/agentreport internal/componenthealth internal/custommessage"
+	agentRooms = "internal/opampclient internal/opampdial internal/agentidentity internal/agentreport internal/componenthealth " +
+		"internal/custommessage"
 	serverRooms = "internal/opampserver internal/fleet/..."
 	transports  = "internal/opampclient internal/opampdial internal/opampserver"
-	meaning     = "internal/agentreport internal/componenthealth internal/custommessage internal/fleet/..."
+	meaning     = "internal/agentidentity internal/agentreport internal/componenthealth internal/custommessage internal/fleet/..."
 	product     = shells + " " + pureRooms + " " + busyRooms
 
 	world       = "net net/http net/rpc/... os os/... database/sql/... syscall"
