@@ -21,8 +21,8 @@ type Settings struct {
 	MaxStreamsPerPeer int
 	// Sender takes custom messages to agents. Without one none can be sent.
 	Sender *fleetsend.Sender
-	// MaySend says why a request may not send a custom message, for who asks or for whence it comes. Default
-	// [SameOrigin]; one that is set stands beside it.
+	// MaySend says why a request may not send a custom message. nil permits everybody. A request that a web page of
+	// another origin makes is refused in any case.
 	MaySend func(*http.Request) error
 }
 
@@ -54,7 +54,7 @@ func New(f *fleet.Fleet, s Settings) *API {
 	if s.MaxStreamsPerPeer <= 0 {
 		s.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
 	}
-	s.MaySend = both(SameOrigin, s.MaySend)
+	s.MaySend = fleetsend.Guard(s.MaySend)
 	a := &API{
 		fleet:    f,
 		settings: s,
@@ -89,19 +89,6 @@ func (a *API) routeBoth(path string, get, post http.HandlerFunc) {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "use GET or POST")
 	})
-}
-
-// SameOrigin refuses a request that a web page of another origin makes. Programs, which are no browsers, pass.
-func SameOrigin(r *http.Request) error { return http.NewCrossOriginProtection().Check(r) }
-
-func both(first, second func(*http.Request) error) func(*http.Request) error {
-	return func(r *http.Request) error {
-		err := first(r)
-		if err == nil && second != nil {
-			err = second(r)
-		}
-		return err
-	}
 }
 
 // ServeHTTP answers a request.
