@@ -27,6 +27,9 @@ func (u *UI) newAskPart(a *fleet.Agent, announced bool) *askPart {
 	if u.settings.Sender == nil || !announced || !a.Present() {
 		return nil
 	}
+	if len(a.Ingests) > 0 && !slices.ContainsFunc(a.Ingests, func(in *fleet.Ingest) bool { return in.Detailed }) {
+		return nil // contrib's receiver takes no questions
+	}
 	out := &askPart{URL: "/agents/" + a.UID.String() + "/report"}
 	if c := a.Channel(ingestprogress.Capability); c != nil {
 		i := slices.IndexFunc(c.Last, func(m *fleet.Message) bool {

@@ -96,17 +96,18 @@ func newIngestRow(in *fleet.Ingest, present bool, now time.Time) ingestRow {
 		row.Began = ago(in.Since, now)
 	}
 	if row.Stale {
+		row.Note = "The collector is gone; nobody knows whether this went on."
 		row.State = badge{"Unknown", "off", "The collector is gone. It was last heard " + strings.ToLower(row.State.Word) + "."}
 	}
 	if in.State.Final() {
 		row.Key = ""
 	}
 	row.setProgress(in)
-	row.Figures = ingestFigures(in)
+	row.Figures = ingestFigures(in, row.Moves)
 	for _, reason := range slices.Sorted(maps.Keys(in.Failures)) {
 		row.Failures = append(row.Failures, count{Name: clean(reason), N: thousands(in.Failures[reason])})
 	}
-	if !in.Detailed {
+	if !in.Detailed && !row.Stale {
 		row.Note = "The receiver tells no more than its position in the range."
 	}
 	return row
@@ -146,7 +147,7 @@ func timeLeft(in *fleet.Ingest) string {
 }
 
 // ingestFigures are what is worth knowing of in. A figure that says nothing is left out.
-func ingestFigures(in *fleet.Ingest) (out []figure) {
+func ingestFigures(in *fleet.Ingest, moves bool) (out []figure) {
 	add := func(name, value string) {
 		if value != "" {
 			out = append(out, figure{name, value})
@@ -157,10 +158,10 @@ func ingestFigures(in *fleet.Ingest) (out []figure) {
 		add("Data", ofListed(byteSize(float64(in.BytesDone)), byteSize(float64(in.BytesListed)), in))
 		add("Delivered", thousands(in.Records)+" "+recordWords[in.TelemetryType])
 	}
-	if !in.State.Final() {
+	if moves {
 		add("Rate", rates(in))
 		add("Time left", timeLeft(in))
-	} else if took := in.Updated - in.Began; in.Began > 0 && took > 0 {
+	} else if took := in.Updated - in.Began; in.State.Final() && in.Began > 0 && took > 0 {
 		add("Took", amount(time.Duration(took)))
 	}
 	add("Position", utc(in.Position))
@@ -204,9 +205,13 @@ func rangeText(in *fleet.Ingest) string {
 		return "to " + utc(in.End)
 	case in.End == 0:
 		return "from " + utc(in.Start) + " on"
-	default:
-		return strings.TrimSuffix(utc(in.Start), " UTC") + " to " + utc(in.End)
 	}
+	from, to := utc(in.Start), utc(in.End)
+	const day = len("2006-01-02 ")
+	if from[:day] == to[:day] {
+		to = to[day:]
+	}
+	return strings.TrimSuffix(from, " UTC") + " to " + to
 }
 
 func unlessZero(n uint64) string {

@@ -81,8 +81,8 @@ func TestReplayThatRuns(t *testing.T) {
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "Replays Report now aws_s3/replay traces Replaying began 3 min ago 42.4 % "+
 		"Objects 612 of 1,440 Data 1.4 GB of 3.4 GB Delivered 1,234,567 spans Rate 12 objects/s, 34.5 MB/s Time left 1 min "+
-		"Position 2026-01-31 15:25 UTC Range 2026-01-31 15:00 to 2026-01-31 16:00 UTC "+
-		"Now at year=2026/month=01/day=31/hour=15/minute=25/traces_1.json.gz Told just now . Health")
+		"Position 2026-01-31 15:25 UTC Range 2026-01-31 15:00 to 16:00 UTC "+
+		"Now at year=2026/month=01/day=31/hour=15/minute=25/traces_1.json.gz Reported just now . Health")
 	html := w.Body.String()
 	assert.Regexp(t, `role="progressbar" aria-labelledby="ingest-[0-9a-f]{12}-name" aria-valuemin="0" aria-valuemax="100" `+
 		`aria-valuenow="42.4" aria-valuetext="Replaying, 42.4 %, 1 min left">`, html)
@@ -117,9 +117,9 @@ func TestReplaysInEachState(t *testing.T) {
 		"aws_s3/0 traces Listing began 3 min ago – Objects 612 of 1,440 listed so far Data 1.4 GB of 3.4 GB listed so far",
 		"aws_s3/1 traces Replaying",
 		"aws_s3/2 traces Retrying began 3 min ago 42.4 %",
-		"Retries 17 Now at", "SlowDown: &lt;please&gt; Told",
+		"Retries 17 Now at", "SlowDown: &lt;please&gt; Reported",
 		"aws_s3/3 traces Waiting began 3 min ago –", "Range from 2026-01-31 15:00 UTC on",
-		"aws_s3/4 traces Failed began 3 min ago 42.4 %", "Took 2 min", "Skipped 2 Given up 4 decode 3 denied 1 AccessDenied Told",
+		"aws_s3/4 traces Failed began 3 min ago 42.4 %", "Took 2 min", "Skipped 2 Given up 4 decode 3 denied 1 AccessDenied Reported",
 		"aws_s3/5 traces Completed began 3 min ago 100 % Objects 1,440 of 1,440 Data 3.4 GB of 3.4 GB",
 	} {
 		assert.Contains(t, page, want)
@@ -132,6 +132,9 @@ func TestReplaysInEachState(t *testing.T) {
 	f.Disconnected(conn(1), uiNow)
 	page = text(get(u, agentPath))
 	assert.Contains(t, page, "aws_s3/1 traces Unknown began", "nobody knows whether it goes on")
+	assert.NotContains(t, page, "Time left")
+	assert.Contains(t, page, "The collector is gone; nobody knows whether this went on.")
+	assert.Equal(t, 4, strings.Count(page, "Last at"))
 	assert.Contains(t, page, "aws_s3/5 traces Completed began")
 	assert.NotContains(t, page, "Report now")
 }
@@ -147,7 +150,8 @@ func TestReplayOfContribsReceiver(t *testing.T) {
 	w := get(u, agentPath)
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "Replay of traces Replaying began just now 8.3 % Position 2024-01-31 15:05 UTC "+
-		"Range 2024-01-31 15:00 to 2024-01-31 16:00 UTC Told just now . The receiver tells no more than its position in the range.")
+		"Range 2024-01-31 15:00 to 16:00 UTC Reported just now . The receiver tells no more than its position in the range.")
+	assert.NotContains(t, text(w), "Report now", "it takes no questions")
 }
 
 func TestCustomMessagesAreShownRaw(t *testing.T) {
@@ -167,7 +171,7 @@ func TestCustomMessagesAreShownRaw(t *testing.T) {
 		"← from the collector: Bytes bytes 6 B just now 00000000 00 01 ff 41 42 43 |...ABC|",
 		"The first 4.1 kB of 10.0 kB.",
 		"The first 512 B of 2.0 kB.",
-		awss3 + " 0 from the collector.",
+		awss3 + " Nothing was said with it yet.",
 	} {
 		assert.Contains(t, page, want)
 	}
@@ -239,7 +243,7 @@ func TestACollectorThatPollsIsAskedAtItsNextPoll(t *testing.T) {
 	w := get(u, agentPath)
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "Asked 20 s ago ; waits for its next poll, until "+until+" Report now")
-	assert.Contains(t, text(w), "ReportIngestProgress of "+awss3+" waits since 20 s ago")
+	assert.Contains(t, text(w), "ReportIngestProgress of "+awss3+" waits for the collector's next poll, until "+until+". It was sent 20 s ago .")
 	f.Tick(a.Mail[0].Expires)
 	assert.Contains(t, text(get(u, agentPath)), "× not fetched in time: ReportIngestProgress")
 }

@@ -27,6 +27,7 @@ type channelRow struct {
 	ID         string
 	Capability string
 	Announced  bool
+	Said       bool   // anything at all
 	Received   string // how many
 	Sent       string // how many; empty for none
 	Messages   []messageRow
@@ -76,12 +77,12 @@ func newMessagesPart(a *fleet.Agent, now time.Time) *messagesPart {
 }
 
 func newChannelRow(a *fleet.Agent, name string, now time.Time) channelRow {
-	out := channelRow{ID: "c-" + shortSum(name), Capability: clean(name), Announced: a.Announces(name), Received: "0"}
+	out := channelRow{ID: "c-" + shortSum(name), Capability: clean(name), Announced: a.Announces(name)}
 	c := a.Channel(name)
 	if c == nil {
 		return out
 	}
-	out.Received, out.Sent = thousands(c.Received), unlessZero(c.Sent)
+	out.Said, out.Received, out.Sent = true, thousands(c.Received), unlessZero(c.Sent)
 	for _, m := range c.Last {
 		out.Messages = append(out.Messages, newMessageRow(out.ID, m, now))
 	}
