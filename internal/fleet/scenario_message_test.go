@@ -22,7 +22,7 @@ import (
 
 // The commands of TestScenarios that are about custom messages.
 
-func scenarioMessage(t *testing.T, args words) *protobufs.CustomMessage {
+func scenarioMessage(t testing.TB, args words) *protobufs.CustomMessage {
 	switch {
 	case args["message"] != "":
 		capability, kind, data := threeWords(args["message"])
@@ -40,14 +40,14 @@ func threeWords(s string) (a, b, c string) {
 	return parts[0], parts[1], parts[2]
 }
 
-func number(t *testing.T, s string) int64 {
+func number(t testing.TB, s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
 	require.NoError(t, err)
 	return n
 }
 
 // progressMessage is of words: receiver, signal, state, percent, second that it began, second that it is of.
-func progressMessage(t *testing.T, w []string) *protobufs.CustomMessage {
+func progressMessage(t testing.TB, w []string) *protobufs.CustomMessage {
 	require.Len(t, w, 6)
 	data, err := json.Marshal(ingestprogress.Progress{
 		Receiver: w[0], TelemetryType: w[1], Mode: "time_range", State: ingestprogress.State(w[2]),
@@ -59,7 +59,7 @@ func progressMessage(t *testing.T, w []string) *protobufs.CustomMessage {
 }
 
 // statusMessage is of words: signal, state, minute of the hour before the scenario starts, error.
-func statusMessage(t *testing.T, w []string) *protobufs.CustomMessage {
+func statusMessage(t testing.TB, w []string) *protobufs.CustomMessage {
 	start := scenarioStart.Add(-time.Hour)
 	position := start.Add(time.Duration(number(t, w[2])) * time.Minute)
 	failure := ""

@@ -13,6 +13,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
@@ -276,3 +278,44 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("i/o timeout") }
+
+// A replay that tells its progress a hundred times a second is told once a second, and its last word is told.
+func TestStreamCarriesMessagesOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fleet.New(fleet.Settings{})
+		a := New(f, Settings{})
+		uid := apiUID(1)
+		f.Report(apiConn, fullReport(1, "gateway"), time.Now())
+		c, stop := follow(t, a, "?view=version&instance_uid="+uid.String())
+		defer stop()
+		synctest.Wait()
+		c.take()
+		const seconds = 10
+		for i := range 100 * seconds {
+			f.Report(apiConn, &protobufs.AgentToServer{
+				InstanceUid: uid.Bytes(), SequenceNum: uint64(i + 1),
+				CustomMessage: &protobufs.CustomMessage{Capability: awss3, Type: "t", Data: []byte(fmt.Sprint(i))},
+			}, time.Now())
+			if i%100 == 99 {
+				f.Tick(time.Now())
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		told := strings.Count(c.take(), "changed")
+		assert.GreaterOrEqual(t, told, seconds-1)
+		assert.LessOrEqual(t, told, seconds+1)
+
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		c.take()
+		f.Report(apiConn, &protobufs.AgentToServer{
+			InstanceUid: uid.Bytes(), SequenceNum: 100*seconds + 1,
+			CustomMessage: &protobufs.CustomMessage{Capability: awss3, Type: "last"},
+		}, time.Now())
+		f.Tick(time.Now())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Contains(t, c.take(), "changed")
+	})
+}
