@@ -25,6 +25,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
+// replayBegan is when the run began that all progress of these tests is of.
+var replayBegan = time.Now().Add(-3 * time.Minute)
+
 // replayOf is a replay of an hour of one signal, a part of it done.
 func replayOf(signal string, percent float64) ingestprogress.Progress {
 	start := time.Date(2026, 10, 31, 15, 0, 0, 0, time.UTC)
@@ -33,7 +36,7 @@ func replayOf(signal string, percent float64) ingestprogress.Progress {
 		Receiver: "aws_s3/replay", TelemetryType: signal, Mode: "time_range", State: ingestprogress.StateIngesting,
 		Start: start.UnixNano(), End: start.Add(time.Hour).UnixNano(),
 		Position: start.Add(time.Duration(percent*0.6) * time.Minute).UnixNano(),
-		Began:    time.Now().Add(-3 * time.Minute).Truncate(time.Hour).UnixNano(), Listed: true,
+		Began:    replayBegan.UnixNano(), Listed: true,
 		ObjectsListed: objects, ObjectsDone: uint64(percent * objects / 100),
 		BytesListed: bytes, BytesDone: uint64(percent * bytes / 100), Records: uint64(percent * records / 100),
 		Percent: percent, ObjectsPerSecond: 12.7, BytesPerSecond: 34_500_000, ETASeconds: (100 - percent) * 4,
