@@ -191,7 +191,7 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 		f.news.push(rec) // Tick comes to it
 		return
 	}
-	f.showLocked(rec, next)
+	f.showLocked(rec, next, next.LastSeen)
 }
 
 // newsEvery is how often at most the messages of one agent change its version: a flood of them is no flood for those
@@ -199,9 +199,9 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 const newsEvery = time.Second
 
 // showLocked gives rec's agent, which nobody has seen yet, a version of its own.
-func (f *Fleet) showLocked(rec *record, next *Agent) {
+func (f *Fleet) showLocked(rec *record, next *Agent, now time.Time) {
 	f.news.drop(rec)
-	rec.newsAt = next.LastSeen
+	rec.newsAt = now
 	f.version++
 	next.Version = f.version
 	f.byVersion.push(rec)
@@ -209,11 +209,11 @@ func (f *Fleet) showLocked(rec *record, next *Agent) {
 }
 
 // showNewsLocked makes seen what came too fast.
-func (f *Fleet) showNewsLocked() {
+func (f *Fleet) showNewsLocked(now time.Time) {
 	for rec := f.news.head; rec != nil; rec = f.news.head {
 		next := *rec.agent
 		rec.agent = &next
-		f.showLocked(rec, &next)
+		f.showLocked(rec, &next, now)
 	}
 }
 
@@ -280,7 +280,7 @@ func (f *Fleet) Disconnected(conn Conn, now time.Time) {
 func (f *Fleet) Tick(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.showNewsLocked()
+	f.showNewsLocked(now)
 	f.expireMailLocked(now)
 	for {
 		rec := f.present.head

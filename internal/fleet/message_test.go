@@ -51,7 +51,7 @@ func TestFloodOfMessagesIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, a.messageData(), maxAllData)
 	assert.Less(t, a.own, int64(256<<10))
 	assert.Equal(t, weigh(f), f.Stats().Memory)
-	assert.LessOrEqual(t, f.Position().Version-before, uint64(2*seconds+2))
+	assert.LessOrEqual(t, f.Position().Version-before, uint64(seconds+2))
 	assert.Equal(t, uint64(seconds*each), f.Stats().Messages[MessageReceived])
 	assert.Equal(t, uint64(seconds*each), f.Stats().Cuts[CutMessageData])
 	for _, c := range a.Channels {
