@@ -90,14 +90,12 @@ func meaningOf(name, parent string) meaning {
 // use the thing is that it names, 0 for nowhere.
 func relationIn(words []string) int {
 	for n := len(words) - 2; n > 0; n-- {
-		if isIn(relations, words[n]) {
+		if words[n] == "by" || words[n] == "for" {
 			return n
 		}
 	}
 	return 0
 }
-
-var relations = setOf("by", "for")
 
 // trait is what else a word of a name says.
 type trait uint8

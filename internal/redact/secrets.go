@@ -43,6 +43,20 @@ func (s *Secrets) With(values ...string) *Secrets {
 	return g.secrets()
 }
 
+// Join is a set that knows what both know, as far as the bounds allow.
+func (s *Secrets) Join(other *Secrets) *Secrets {
+	g := newGathering()
+	for _, set := range [...]*Secrets{s, other} {
+		if set == nil {
+			continue
+		}
+		for _, v := range set.values {
+			g.keep(v)
+		}
+	}
+	return g.secrets()
+}
+
 // Len is how many strings are known.
 func (s *Secrets) Len() int {
 	if s == nil {
