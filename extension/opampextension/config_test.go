@@ -258,7 +258,7 @@ func TestContribsFeatureGatesAreKnown(t *testing.T) {
 	require.Len(t, contribsGates, 3)
 	for gate := range contribsGates {
 		require.NoError(t, featuregate.GlobalRegistry().Set(gate, true))
-		defer func() { require.NoError(t, featuregate.GlobalRegistry().Set(gate, false)) }()
+		t.Cleanup(func() { require.NoError(t, featuregate.GlobalRegistry().Set(gate, false)) })
 	}
 	_, err := loadYAML(t, "server: {ws: {endpoint: 'ws://h'}}\ncapabilities: {accepts_restart_command: true}")
 	require.ErrorContains(t, err, "accepts_restart_command", "the gates change nothing")

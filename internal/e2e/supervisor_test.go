@@ -63,6 +63,7 @@ storage: {directory: '%s'}
 agent:
   executable: '%s'
   args: ['--set=service::telemetry::metrics::level=none'] # whose port is the same for all
+  bootstrap_timeout: 20s # for a machine that is busy with other tests
   orphan_detection_interval: %s
   use_hup_config_reload: %t
 telemetry: {logs: {level: debug}}

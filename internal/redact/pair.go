@@ -412,11 +412,28 @@ var shortFlags = []struct {
 	letter  byte
 	tight   bool
 }{
-	{"az login", 'p', false}, {"bcp", 'P', true}, {"buildah login", 'p', false}, {"cqlsh", 'p', false}, {"docker login", 'p', false},
-	{"ldapadd", 'w', false}, {"ldapmodify", 'w', false}, {"ldapsearch", 'w', false}, {"ldapwhoami", 'w', false},
-	{"mariadb", 'p', true}, {"mongo", 'p', false}, {"mysql", 'p', true}, {"oc login", 'p', false}, {"podman login", 'p', false},
-	{"rabbitmqadmin", 'p', false}, {"redis-cli", 'a', false}, {"snmpbulk", 'c', false}, {"snmpget", 'c', false},
-	{"snmpset", 'c', false}, {"snmpwalk", 'c', false}, {"sqlcmd", 'P', true}, {"sshpass", 'p', true},
+	{"az login", 'p', false},
+	{"bcp", 'P', true},
+	{"buildah login", 'p', false},
+	{"cqlsh", 'p', false},
+	{"docker login", 'p', false},
+	{"ldapadd", 'w', false},
+	{"ldapmodify", 'w', false},
+	{"ldapsearch", 'w', false},
+	{"ldapwhoami", 'w', false},
+	{"mariadb", 'p', true},
+	{"mongo", 'p', false},
+	{"mysql", 'p', true},
+	{"oc login", 'p', false},
+	{"podman login", 'p', false},
+	{"rabbitmqadmin", 'p', false},
+	{"redis-cli", 'a', false},
+	{"snmpbulk", 'c', false},
+	{"snmpget", 'c', false},
+	{"snmpset", 'c', false},
+	{"snmpwalk", 'c', false},
+	{"sqlcmd", 'P', true},
+	{"sshpass", 'p', true},
 }
 
 // shortLetters are those of shortFlags.
