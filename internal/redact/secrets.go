@@ -83,6 +83,38 @@ func (s *Secrets) mask(text string) string {
 	return r.String()
 }
 
+// cutMarks end a text that was cut off.
+var cutMarks = [...]string{"…", "..."}
+
+// maskEnd replaces the beginning of what is known at the end of a text, which is there
+// when the text was cut off in the middle of it. One that does not say so must end with
+// more of it, for a little may be there by chance.
+func (s *Secrets) maskEnd(text string) string {
+	if s.Len() == 0 {
+		return text
+	}
+	body, mark, least := text, "", minRandom
+	for _, m := range cutMarks {
+		if cut, ok := strings.CutSuffix(text, m); ok {
+			body, mark, least = cut, m, minSecretLength
+			break
+		}
+	}
+	from := len(body)
+	for _, v := range s.values {
+		for n := min(len(v)-1, len(body)); n >= least; n-- {
+			if body[len(body)-n] == v[0] && strings.HasSuffix(body, v[:n]) {
+				from = min(from, len(body)-n)
+				break
+			}
+		}
+	}
+	if from == len(body) {
+		return text
+	}
+	return body[:from] + Mask + mark
+}
+
 // at is the length of the longest known string at i.
 func (s *Secrets) at(text string, i int) int {
 	if pair := int(text[i])<<8 | int(text[i+1]); s.pairs[pair>>3]&(1<<(pair&7)) == 0 {

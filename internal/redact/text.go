@@ -13,7 +13,7 @@ import (
 // come back. Random text with no such sign stays, for texts are full of identifiers.
 func (r *Rules) Text(s string, known *Secrets) string {
 	sc := scanner{rules: r}
-	return settled(s, func(s string) string { return sc.text(known.mask(s)) })
+	return settled(s, func(s string) string { return sc.text(known.maskEnd(known.mask(s))) })
 }
 
 // maxPasses bounds how often a text is looked at: what was masked may have stood in the
