@@ -100,6 +100,9 @@ func (s *Secrets) maskEnd(text string) string {
 			break
 		}
 	}
+	if strings.HasSuffix(body, Mask) {
+		return text // which a secret may begin like
+	}
 	from := len(body)
 	for _, v := range s.values {
 		for n := min(len(v)-1, len(body)); n >= least; n-- {
@@ -161,7 +164,7 @@ func (g *gathering) add(v string) {
 }
 
 func (g *gathering) keep(v string) {
-	if _, ok := g.known[v]; ok || len(v) > maxSecretLength || len(g.known) >= maxSecrets || g.bytes+len(v) > maxSecretsBytes {
+	if _, ok := g.known[v]; ok || strings.Contains(Mask, v) || len(v) > maxSecretLength || len(g.known) >= maxSecrets || g.bytes+len(v) > maxSecretsBytes {
 		return
 	}
 	g.known[v] = struct{}{}

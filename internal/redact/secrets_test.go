@@ -98,6 +98,13 @@ func TestSecretsFromProviders(t *testing.T) {
 	assert.Equal(t, "dial gateway.example.com as "+Mask, rules.Text("dial gateway.example.com as aB3dE5gH7jK9mN1", result.Secrets))
 }
 
+// What is part of the mask is no secret to look for: it would be found in the mask.
+func TestASecretThatIsPartOfTheMask(t *testing.T) {
+	var none *Secrets
+	known := none.With(Mask, strings.TrimSuffix(Mask, "]"), Mask[1:])
+	assert.Equal(t, "[REDACTED", mustRules(t, Options{}).Text("[REDACTED", known))
+}
+
 // A text that was cut off in the middle of a secret does not give away the half of it.
 func TestHalfASecretAtTheEndOfAText(t *testing.T) {
 	var none *Secrets
