@@ -68,6 +68,8 @@ type Config struct {
 	Redaction RedactionConfig `mapstructure:"redaction"`
 	// AgentDescription adds to what the Collector says of itself.
 	AgentDescription AgentDescriptionConfig `mapstructure:"agent_description"`
+	// CustomMessages bounds what components send to the server.
+	CustomMessages CustomMessagesConfig `mapstructure:"custom_messages"`
 	// PPID is the process that started this one, a supervisor: when it is gone, the
 	// Collector ends. 0 is nobody.
 	PPID int64 `mapstructure:"ppid"`
@@ -159,6 +161,7 @@ func createDefaultConfig() component.Config {
 			ReportsHeartbeat:           true,
 		},
 		Redaction:        RedactionConfig{ProviderValues: string(redact.MaskProviderValues)},
+		CustomMessages:   defaultCustomMessages(),
 		PPIDPollInterval: defaultPPIDPollInterval,
 	}
 }

@@ -67,6 +67,7 @@ type failure struct {
 	err        error
 	retryAfter time.Duration
 	open       bool // the connection stays
+	tooBig     bool // the server takes no message of this size
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -86,6 +87,8 @@ func refusal(resp *http.Response) *failure {
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
 		f.reason = ReasonThrottled
 		f.retryAfter = cmp.Or(retryAfter(resp.Header, time.Now()), throttledPause)
+	case code == http.StatusRequestEntityTooLarge:
+		f.tooBig = true
 	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
 		f.err = fmt.Errorf("server answered %s: is this the OpAMP endpoint?", statusText(code))
 	}

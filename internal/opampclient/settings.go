@@ -105,6 +105,11 @@ type Settings struct {
 	// MaxReceive and MaxSend bound one message, in bytes after decompression.
 	MaxReceive int64
 	MaxSend    int
+	// CustomMessages is where custom messages come from and go to. Nil is nowhere.
+	CustomMessages CustomMessages
+	// CustomPace is the least time between two custom messages, but for short bursts, for
+	// a server that drops what comes faster. 0 is none.
+	CustomPace time.Duration
 	// Logger gets at most a few lines a minute, none a message.
 	Logger *zap.Logger
 	// Observer is told what happens, for metrics.
@@ -135,6 +140,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()
+	}
+	if s.CustomMessages == nil {
+		s.CustomMessages = noCustomMessages{}
 	}
 	if s.Observer == nil {
 		s.Observer = NopObserver{}
