@@ -329,13 +329,13 @@ func (k *keeper) write(last bool) (more bool) {
 	}
 	dead := k.deadLocked()
 	k.stale = false
-	fresh := k.encodeLocked(items)
+	fresh := k.groupLocked(items)
 	x := k.indexLocked(fresh)
 	k.registry.mu.Unlock()
 
 	set, remove := map[string][]byte{indexKey: x.encode()}, make([]string, 0, len(dead))
-	for id, e := range fresh {
-		set[segmentKey(id)] = e.finish()
+	for id, items := range fresh {
+		set[segmentKey(id)] = encodeSegment(items)
 	}
 	for _, id := range dead {
 		remove = append(remove, segmentKey(id))
@@ -386,25 +386,25 @@ func (k *keeper) deadLocked() []uint32 {
 	return dead
 }
 
-// encodeLocked makes segments of items, with ids that are free.
-func (k *keeper) encodeLocked(items []*item) map[uint32]*encoded {
-	fresh := make(map[uint32]*encoded)
+// groupLocked makes segments of items, with ids that are free.
+func (k *keeper) groupLocked(items []*item) map[uint32][]*item {
+	fresh := make(map[uint32][]*item)
 	var id uint32
-	var now *encoded
+	room := 0
 	for _, i := range items {
-		if now == nil || len(now.data)+i.size() > segmentSize {
+		if room < i.size() {
 			for ; k.segments[id] != nil || fresh[id] != nil; id++ {
 				continue
 			}
-			now = new(encoded)
-			fresh[id] = now
+			room = segmentSize
 		}
-		_ = now.add(i) // what cannot be put into a message was refused when it came
+		room -= i.size()
+		fresh[id] = append(fresh[id], i)
 	}
 	return fresh
 }
 
-func (k *keeper) indexLocked(fresh map[uint32]*encoded) index {
+func (k *keeper) indexLocked(fresh map[uint32][]*item) index {
 	x := index{Done: make(map[string]uint64)}
 	for id, s := range k.segments {
 		if s.live == 0 {
@@ -428,11 +428,11 @@ func (k *keeper) indexLocked(fresh map[uint32]*encoded) index {
 }
 
 // keptLocked notes that segments are written. What has left meanwhile is not needed.
-func (k *keeper) keptLocked(fresh map[uint32]*encoded) {
-	for id, e := range fresh {
+func (k *keeper) keptLocked(fresh map[uint32][]*item) {
+	for id, items := range fresh {
 		s := &segment{id: id, last: make(map[string]uint64)}
 		k.segments[id] = s
-		for _, i := range e.items {
+		for _, i := range items {
 			s.last[i.msg.GetCapability()] = max(s.last[i.msg.GetCapability()], i.number)
 			if i.over {
 				k.finishedLocked(i)

@@ -62,29 +62,16 @@ func decodeIndex(data []byte) (index, error) {
 	return x, nil
 }
 
-// encoded is a segment in the making: for each message its number, its length and
-// itself, and at the end a checksum.
-type encoded struct {
-	data  []byte
-	items []*item
-}
-
-func (e *encoded) add(i *item) error {
-	if e.data == nil {
-		e.data = append(e.data, format)
+// encodeSegment is a segment of items: for each its number, its length and its message,
+// and at the end a checksum.
+func encodeSegment(items []*item) []byte {
+	data := []byte{format}
+	for _, i := range items {
+		data = binary.AppendUvarint(data, i.number)
+		data = binary.AppendUvarint(data, uint64(proto.Size(i.msg)))
+		data, _ = proto.MarshalOptions{}.MarshalAppend(data, i.msg) // what cannot be encoded was refused when it came
 	}
-	data := binary.AppendUvarint(e.data, i.number)
-	data = binary.AppendUvarint(data, uint64(proto.Size(i.msg)))
-	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(data, i.msg)
-	if err != nil {
-		return err
-	}
-	e.data, e.items = data, append(e.items, i)
-	return nil
-}
-
-func (e *encoded) finish() []byte {
-	return binary.BigEndian.AppendUint32(e.data, crc32.ChecksumIEEE(e.data))
+	return binary.BigEndian.AppendUint32(data, crc32.ChecksumIEEE(data))
 }
 
 // numbered is a message that was kept.
