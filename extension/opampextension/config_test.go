@@ -61,6 +61,7 @@ func TestDefaults(t *testing.T) {
 		ReportsEffectiveConfig: true, ReportsHealth: true, ReportsAvailableComponents: true, ReportsHeartbeat: true,
 	}, cfg.Capabilities)
 	require.Equal(t, AgentDescriptionConfig{}, cfg.AgentDescription)
+	require.Equal(t, CustomMessagesConfig{QueueSize: 1000, QueueBytes: 32 << 20, MaxMessageSize: 16 << 20}, cfg.CustomMessages)
 	require.Zero(t, cfg.PPID)
 	require.Equal(t, 5*time.Second, cfg.PPIDPollInterval)
 
@@ -90,6 +91,8 @@ func TestEveryKey(t *testing.T) {
 		IdentifyingAttributes:     map[string]string{"k8s.cluster.name": "blue"},
 		NonIdentifyingAttributes:  map[string]string{"deployment.environment.name": "production"},
 	}, cfg.AgentDescription)
+	storage := component.MustNewIDWithName("file_storage", "opamp")
+	require.Equal(t, CustomMessagesConfig{QueueSize: 50, QueueBytes: 4 << 20, MaxMessageSize: 1 << 20, Storage: &storage}, cfg.CustomMessages)
 	require.Equal(t, int64(4711), cfg.PPID)
 	require.Equal(t, 2*time.Second, cfg.PPIDPollInterval)
 
@@ -143,6 +146,12 @@ func TestRefused(t *testing.T) {
 
 		"polling below 0": {"server: {http: {endpoint: 'http://h', polling_interval: -1s}}", []string{"server::http: polling_interval: polling interval must be 0 or greater"}},
 		"polling 0":       {"server: {http: {endpoint: 'http://h', polling_interval: 0s}}", []string{"polling_interval: must be greater than 0; leave it out for 30s"}},
+
+		"no queue":           {ws + "custom_messages: {queue_size: 0}", []string{"custom_messages: queue_size: 0 must be between 1 and 1000000; leave it out for 1000"}},
+		"queue below 0":      {ws + "custom_messages: {queue_bytes: -1}", []string{"custom_messages: queue_bytes: -1 must be between 1024 and 1073741824"}},
+		"message too large":  {ws + "custom_messages: {max_message_size: 67108864}", []string{"custom_messages: max_message_size: 67108864 must be between 1024 and "}},
+		"message over queue": {ws + "custom_messages: {queue_bytes: 2048}", []string{"max_message_size: 16777216 is more than queue_bytes, 2048"}},
+		"storage no id":      {ws + "custom_messages: {storage: 'a b'}", []string{"custom_messages"}},
 
 		"compression":       {"server: {http: {endpoint: 'http://h', compression: zstd}}", []string{"server::http: compression: \"zstd\" is neither gzip nor none"}},
 		"compression of ws": {"server: {ws: {endpoint: 'ws://h', compression: gzip}}", []string{"compression"}},

@@ -60,6 +60,7 @@ type keeper struct {
 	end      context.CancelFunc
 
 	// Guarded by the registry's lock.
+	started  bool
 	tick     uint64 // of the last write
 	segments map[uint32]*segment
 	finished map[string]uint64 // the highest number of each capability that has left while it was kept
@@ -80,12 +81,16 @@ func newKeeper(r *Registry, store Store, logger *zap.Logger) *keeper {
 	return k
 }
 
-// Open reads what was kept and then lets messages out. It returns when that is done, or
-// given up: then the store is left as it is until the next start.
+// Open reads what was kept and then lets messages out. It returns when that is done, when
+// ctx ends, or when it is given up: then the store is left as it is until the next start.
+// It is called once.
 func (r *Registry) Open(ctx context.Context) {
 	if r.keeper == nil {
 		return
 	}
+	r.mu.Lock()
+	r.keeper.started = true
+	r.mu.Unlock()
 	go r.keeper.run()
 	limit := time.NewTimer(loadLimit)
 	defer limit.Stop()
@@ -93,8 +98,7 @@ func (r *Registry) Open(ctx context.Context) {
 	case <-r.keeper.loaded:
 	case <-limit.C:
 		r.keeper.waive()
-	case <-ctx.Done():
-		r.keeper.waive()
+	case <-ctx.Done(): // there is nobody to send to any more, and still something to keep
 	}
 }
 
@@ -466,12 +470,12 @@ func (r *Registry) Close(ctx context.Context) {
 	again := r.phase == stopped
 	r.phase = stopped
 	r.releaseLocked()
-	opened := r.keeper != nil && !r.held
+	keeping := r.keeper != nil && r.keeper.started
 	r.mu.Unlock()
 	if again {
 		return
 	}
-	if opened {
+	if keeping {
 		r.keeper.stop(ctx)
 	}
 	r.mu.Lock()
