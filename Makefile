@@ -74,7 +74,7 @@ $(DIST)/.generated: builder-config.yaml go.mod go.sum $(OCB_STAMP)
 	$(OCB) --config builder-config.yaml --skip-compilation
 	@touch $@
 
-# The same manifest and one more receiver, whose status a test sets.
+# The same manifest and what the tests alone need, see the script.
 $(TEST_DIST)/.generated: internal/e2e/builder-config.sh builder-config.yaml go.mod go.sum $(OCB_STAMP)
 	@mkdir -p $(TEST_DIST)
 	internal/e2e/builder-config.sh builder-config.yaml > $(TEST_DIST)/builder-config.yaml

@@ -36,7 +36,7 @@ func registered(t *testing.T, ext component.Component, capability string) opampc
 	return h
 }
 
-// told is a configuration with bounds for custom messages.
+// withQueue bounds how many messages of a capability wait.
 func withQueue(size int) func(*Config) {
 	return func(cfg *Config) { cfg.CustomMessages.QueueSize = size }
 }
@@ -187,7 +187,11 @@ func TestCustomMessagesOutliveARestart(t *testing.T) {
 		run(nobody, func(e *opampExtension) {
 			h := registered(t, e, "org.example")
 			for j := range each {
-				_, err := h.SendMessage("t", []byte(fmt.Sprint(i*each+j)))
+				room, err := h.SendMessage("t", []byte(fmt.Sprint(i*each+j)))
+				for errors.Is(err, types.ErrCustomMessagePending) { // until what was kept is there
+					mustEnd(t, room, "for room")
+					room, err = h.SendMessage("t", []byte(fmt.Sprint(i*each+j)))
+				}
 				require.NoError(t, err)
 			}
 		})

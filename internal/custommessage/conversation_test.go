@@ -69,13 +69,6 @@ func inBubble(t *testing.T, scheme string, set Settings, f func(w *way)) {
 
 var bothTransports = []string{"ws", "http"}
 
-func onBoth(t *testing.T, f func(w *way)) {
-	t.Helper()
-	for _, scheme := range bothTransports {
-		t.Run(scheme, func(t *testing.T) { inBubble(t, scheme, usual(), f) })
-	}
-}
-
 // serve starts a scripted server and the client.
 func (w *way) serve(script opamptest.Script) *opamptest.Server {
 	w.t.Helper()

@@ -116,6 +116,9 @@ func (k *keeper) waive() {
 
 func (r *Registry) letOutLocked() {
 	r.held = false
+	for _, q := range r.queues {
+		q.giveRoom()
+	}
 	r.link.Nudge()
 }
 
@@ -251,7 +254,11 @@ func (k *keeper) load() ([]restored, map[uint32]*segment, error) {
 	return all, segments, errors.Join(errs...)
 }
 
-// restoreLocked puts what was kept in front of what has come since, within the bounds.
+// restoreSlack is how far what was kept may be past the bounds of a queue: what came in
+// while it was read the last time is beyond them.
+const restoreSlack = 2
+
+// restoreLocked puts what was kept in front of what has come since.
 func (r *Registry) restoreLocked(kept []restored) {
 	came := make(map[*queue]fifo[*item], len(r.queues))
 	for _, q := range r.queues {
@@ -283,9 +290,9 @@ func (r *Registry) restoreOneLocked(m restored) {
 		return // there were as many before
 	}
 	i := &item{msg: m.msg, number: m.number, settled: make(chan struct{}), kept: m.segment, again: true}
-	if q.items.len() >= r.set.QueueSize || q.bytes+i.size() > r.set.QueueBytes {
+	if q.items.len() >= restoreSlack*r.set.QueueSize || q.bytes+i.size() > restoreSlack*r.set.QueueBytes {
 		q.counts.dropped[droppedRestored]++
-		r.sayLocked("Dropped custom messages that were kept over a restart: the queue is smaller now", q.capability)
+		r.sayLocked("Dropped custom messages that were kept over a restart: they are more than twice as many as may wait", q.capability)
 		return
 	}
 	q.items.push(i)

@@ -293,15 +293,37 @@ func TestWhatWasKeptStaysWithinBounds(t *testing.T) {
 		set.Store, set.QueueSize = s, 4
 		r = New(set)
 		r.Open(t.Context())
-		require.Equal(t, []string{"a/0", "a/1", "a/2", "a/3"}, rest(r))
-		require.EqualValues(t, 6, r.Stats()[0].Dropped[string(droppedRestored)])
+		require.Equal(t, []string{"a/0", "a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "a/7"}, rest(r))
+		require.EqualValues(t, 2, r.Stats()[0].Dropped[string(droppedRestored)])
 		_, err := register(t, r, "a").SendMessage("t", nil)
 		require.ErrorIs(t, err, types.ErrCustomMessagePending)
 		r.Close(context.Background())
 	})
 }
 
-// TestKeptMessagesGoOutWhileOthersAreWritten has segments that are partly sent.
+func TestLittleIsTakenUntilWhatWasKeptIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		set := usual()
+		set.Store = s
+		r := New(set)
+		h := register(t, r, "a")
+		for range set.QueueSize / heldShare {
+			send(t, h, "t")
+		}
+		room, err := h.SendMessage("t", nil)
+		require.ErrorIs(t, err, types.ErrCustomMessagePending)
+		r.Open(t.Context())
+		<-room
+		send(t, h, "t")
+		r.Close(context.Background())
+		again := keepingOn(s, nil)
+		require.Len(t, rest(again), set.QueueSize/heldShare+1)
+		again.Close(context.Background())
+	})
+}
+
+// TestSegmentsGoWhenAllOfThemIsSent has segments that are partly sent.
 func TestSegmentsGoWhenAllOfThemIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()

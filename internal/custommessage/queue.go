@@ -16,6 +16,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
 )
 
+// heldShare is the part of a queue that fills while what was kept is read.
+const heldShare = 10
+
 // queue is what waits to be sent for one capability, and who takes what comes for it.
 // All of it is guarded by the registry's lock.
 type queue struct {
@@ -92,7 +95,7 @@ func (r *Registry) send(h *handler, messageType string, data []byte) (chan struc
 	case r.phase == stopped:
 		q.counts.refused[refusedStopped]++
 		return nil, ErrStopped
-	case q.items.len() >= r.set.QueueSize || q.bytes+size > r.set.QueueBytes:
+	case !r.roomLocked(q, size):
 		q.counts.refused[refusedFull]++
 		if r.phase == stopping {
 			return nil, ErrStopping
@@ -110,6 +113,15 @@ func (r *Registry) send(h *handler, messageType string, data []byte) (chan struc
 	}
 	r.link.Nudge()
 	return i.settled, nil
+}
+
+// roomLocked reports whether q has room for size more bytes. While what was kept is not
+// there yet there is little, for that has to fit as well.
+func (r *Registry) roomLocked(q *queue, size int) bool {
+	if r.held && q.items.len() > 0 {
+		return q.items.len() < r.set.QueueSize/heldShare && q.bytes+size <= r.set.QueueBytes/heldShare
+	}
+	return q.items.len() < r.set.QueueSize && q.bytes+size <= r.set.QueueBytes
 }
 
 func (r *Registry) pushLocked(q *queue, i *item) {

@@ -53,18 +53,13 @@ func TestPing(t *testing.T) {
 			pings := make(chan string, 1) // that the next answer is to carry
 			server := opamptest.NewServer(t, opamptest.Script{Reply: func(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 				reply := opamptest.Ack(msg)
-				if msg.GetCustomMessage() == nil {
-					return reply
-				}
-				select {
-				case data := <-pings:
+				if data, ok := waitFor(msg.GetCustomMessage(), pings); ok {
 					reply.CustomMessage = &protobufs.CustomMessage{Capability: pingCapability, Type: "ping", Data: []byte(data)}
-				default:
 				}
 				return reply
 			}})
 			pings <- "0"
-			c := startCollector(t, distribution(t), pinging(transport, server.URL(transport).String(), 1))
+			c := startCollector(t, testDistribution(t), pinging(transport, server.URL(transport).String(), 1))
 			require.Equal(t, "hello", nextCustom(t, server).GetType())
 			for i := range 100 {
 				pings <- strconv.Itoa(i + 1)
@@ -72,21 +67,28 @@ func TestPing(t *testing.T) {
 				require.Equal(t, "pong", pong.GetType())
 				require.Equal(t, strconv.Itoa(i), string(pong.GetData()))
 			}
+			require.Equal(t, "100", string(nextCustom(t, server).GetData()))
+			close(pings)
 			c.stop(t)
-			last := nextCustom(t, server)
-			for last.GetType() == "pong" {
-				last = nextCustom(t, server)
-			}
-			require.Equal(t, "goodbye", last.GetType())
+			require.Equal(t, "goodbye", nextCustom(t, server).GetType())
 		})
 	}
+}
+
+// waitFor is the next ping, where msg is to be answered with one.
+func waitFor(msg *protobufs.CustomMessage, pings <-chan string) (data string, ok bool) {
+	if msg == nil || msg.GetType() == "goodbye" {
+		return "", false
+	}
+	data, ok = <-pings
+	return data, ok
 }
 
 // TestCustomMessagesWaitForTheServer has a server that is not there while the collector
 // runs, twice, and hears of all of it afterwards.
 func TestCustomMessagesWaitForTheServer(t *testing.T) {
 	t.Parallel()
-	const hellos = 500
+	const hellos = 400
 	address := freeAddress(t)
 	endpoint := "ws://" + address + opamptest.Path
 	more := writeFile(t, t.TempDir(), "storage.yaml", fmt.Sprintf(`
@@ -98,12 +100,12 @@ service:
 `, t.TempDir()))
 	run := func(hellos int) *collector {
 		dir := t.TempDir()
-		return startOn(t, distribution(t), writeFile(t, dir, "base.yaml", base),
+		return startOn(t, testDistribution(t), writeFile(t, dir, "base.yaml", base),
 			writeFile(t, dir, "config.yaml", pinging("ws", endpoint, hellos)), more)
 	}
 	for range 2 {
 		c := run(hellos)
-		c.waitReady(t, 1)
+		c.waitText(t, "Cannot reach the OpAMP server")
 		c.stop(t)
 	}
 
