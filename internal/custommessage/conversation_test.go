@@ -8,13 +8,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/coder/websocket"
 	"github.com/open-telemetry/opamp-go/client/types"
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/opampcustommessages"
@@ -232,6 +235,59 @@ func TestNothingIsLostAndNothingOutOfOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAServerThatNeverAnswers gets each message once, and nobody waits for ever.
+func TestAServerThatNeverAnswers(t *testing.T) {
+	inBubble(t, "ws", usual(), func(w *way) {
+		server := w.serve(opamptest.Script{Reply: func(*protobufs.AgentToServer) *protobufs.ServerToAgent { return nil }})
+		h := register(t, w.registry, "org.example")
+		began := time.Now()
+		assert.NoError(t, sendAll(h, 250), "more than the queue holds")
+		assert.Less(t, time.Since(began), time.Minute)
+		sum := sums(w.registry)
+		assert.EqualValues(t, 250, sum.Unanswered)
+		assert.EqualValues(t, 250, sum.Sent)
+		seen := newTally()
+		for _, heard := range server.Rest() {
+			if m := heard.GetCustomMessage(); m != nil {
+				seen.note(m)
+			}
+		}
+		assert.Equal(t, 250, seen.total)
+		assert.Zero(t, seen.disorder+seen.duplicates)
+	})
+}
+
+// TestAServerThatIsGoneHasNothing has a server that takes messages and is not there any
+// more, which nothing but the missing pong shows.
+func TestAServerThatIsGoneHasNothing(t *testing.T) {
+	inBubble(t, "ws", usual(), func(w *way) {
+		var gone atomic.Bool
+		server := w.serve(opamptest.Script{Accepted: func(c *websocket.Conn) bool {
+			if gone.Swap(true) {
+				return true
+			}
+			for { // reads, and has nobody who answers: not even a ping, which Read would
+				_, r, err := c.Reader(context.Background())
+				if err != nil {
+					return false
+				}
+				if _, err := io.Copy(io.Discard, r); err != nil {
+					return false
+				}
+				if gone.Load() {
+					time.Sleep(time.Hour)
+				}
+			}
+		}})
+		h := register(t, w.registry, "org.example")
+		assert.NoError(t, sendAll(h, 3))
+		sum := sums(w.registry)
+		assert.Zero(t, sum.Unanswered)
+		assert.EqualValues(t, 3, sum.Acknowledged)
+		server.NextWith(t, func(heard opamptest.Heard) bool { return heard.GetCustomMessage() != nil })
+	})
 }
 
 func unavailable() *protobufs.ServerToAgent {
