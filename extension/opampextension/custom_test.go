@@ -14,10 +14,12 @@ import (
 	"github.com/open-telemetry/opamp-go/client/types"
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/opampcustommessages"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
@@ -167,13 +169,25 @@ func TestCustomMessagesInAnyOrderOfStarts(t *testing.T) {
 	}
 }
 
+// newStorage is contrib's file_storage on a directory, as the Collector would start it.
+func newStorage(t *testing.T, dir string) component.Component {
+	t.Helper()
+	factory := filestorage.NewFactory()
+	cfg := factory.CreateDefaultConfig().(*filestorage.Config)
+	cfg.Directory = dir
+	ext, err := factory.Create(t.Context(), extensiontest.NewNopSettings(factory.Type()), cfg)
+	require.NoError(t, err)
+	require.NoError(t, ext.Start(t.Context(), componenttest.NewNopHost()))
+	return ext
+}
+
 func TestCustomMessagesOutliveARestart(t *testing.T) {
 	dir := t.TempDir()
 	storageID := component.MustNewID("file_storage")
 	kept := func(cfg *Config) { cfg.CustomMessages.Storage = &storageID }
 	server := opamptest.NewServer(t, opamptest.Script{})
 	run := func(endpoint string, use func(e *opampExtension)) {
-		ext := newFileStorage(t, dir)
+		ext := newStorage(t, dir)
 		e := newTestExtension(t, configFor(endpoint, kept), newSettings("custom-storage"))
 		require.Contains(t, e.Dependencies(), storageID)
 		require.NoError(t, e.Start(t.Context(), hostWith{storageID: ext}))
