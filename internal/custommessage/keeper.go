@@ -180,6 +180,9 @@ func (k *keeper) restore() bool {
 		return false
 	}
 	k.segments = segments
+	if err != nil { // of how many messages nobody can tell
+		k.registry.countsLocked(otherLabel).dropped[droppedDamaged]++
+	}
 	k.registry.restoreLocked(kept)
 	k.registry.letOutLocked()
 	return true

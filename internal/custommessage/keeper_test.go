@@ -236,6 +236,7 @@ func TestADamagedStoreLosesWhatIsDamaged(t *testing.T) {
 
 				r = keepingOn(s, zap.New(core))
 				require.Equal(t, 1, logs.Len())
+				require.EqualValues(t, 1, r.Stats()[0].Dropped[string(droppedDamaged)])
 				h := register(t, r, "a")
 				send(t, h, "2")
 				require.Equal(t, "a/2", next(r))
