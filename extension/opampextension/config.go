@@ -55,7 +55,8 @@ type Config struct {
 	// Without it the process makes a UUIDv7 once and keeps it until it ends, or longer
 	// with one of the next two.
 	InstanceUID string `mapstructure:"instance_uid"`
-	// Storage is a storage extension that keeps the instance UID over restarts.
+	// Storage is a storage extension that keeps the instance UID over restarts, and custom
+	// messages that the server has not got.
 	Storage *component.ID `mapstructure:"storage"`
 	// InstanceUIDFile is a file that does.
 	InstanceUIDFile string `mapstructure:"instance_uid_file"`

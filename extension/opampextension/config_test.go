@@ -198,13 +198,12 @@ func TestRefused(t *testing.T) {
 		"one attribute twice":    {ws + "agent_description: {identifying_attributes: {zone: a}, non_identifying_attributes: {zone: b}}", []string{"identifying_attributes: zone: is in non_identifying_attributes too"}},
 
 		"storage and a file":         {ws + "storage: file_storage\ninstance_uid_file: ./uid", []string{"storage: cannot be set beside instance_uid_file"}},
-		"storage and a UID":          {ws + "storage: file_storage\ninstance_uid: 019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90", []string{"storage: cannot be set beside instance_uid: "}},
 		"a file and a UID":           {ws + "instance_uid_file: ./uid\ninstance_uid: 019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90", []string{"instance_uid_file: cannot be set beside instance_uid: "}},
 		"a file without directory":   {ws + "instance_uid_file: /no/such/uid", []string{"instance_uid_file: its directory has to exist: ", "/no/such"}},
 		"a file below a file":        {ws + "instance_uid_file: README.md/uid", []string{"instance_uid_file: \"README.md\" is not a directory"}},
 		"a file that is a directory": {ws + "instance_uid_file: ./testdata", []string{"instance_uid_file: \"./testdata\" is not a regular file"}},
 		"storage not an id":          {ws + "storage: 'a b'", []string{"storage"}},
-		"all of it wrong":            {ws + "storage: file_storage\ninstance_uid_file: /no/such/uid\ninstance_uid: x\nppid: -1", []string{"opamp instance_uid is invalid", "storage: cannot be set beside instance_uid_file", "storage: cannot be set beside instance_uid:", "instance_uid_file: cannot be set beside instance_uid:", "instance_uid_file: its directory", "ppid: -1"}},
+		"all of it wrong":            {ws + "storage: file_storage\ninstance_uid_file: /no/such/uid\ninstance_uid: x\nppid: -1", []string{"opamp instance_uid is invalid", "storage: cannot be set beside instance_uid_file", "instance_uid_file: cannot be set beside instance_uid:", "instance_uid_file: its directory", "ppid: -1"}},
 
 		"unknown key":              {ws + "sever: {}", []string{"sever"}},
 		"unknown server key":       {"server: {ws: {endpoint: 'ws://h', polling_interval: 1s}}", []string{"polling_interval"}},

@@ -49,7 +49,8 @@ type CustomMessagesConfig struct {
 	QueueBytes int `mapstructure:"queue_bytes"`
 	// MaxMessageSize bounds one message, in bytes.
 	MaxMessageSize int `mapstructure:"max_message_size"`
-	// Storage is a storage extension that keeps unsent messages over restarts.
+	// Storage is a storage extension that keeps unsent messages over restarts, in place of
+	// the one that keeps the instance UID.
 	Storage *component.ID `mapstructure:"storage,omitempty"`
 
 	_ struct{}
@@ -126,6 +127,7 @@ func linkTo(client *opampclient.Client) custommessage.Link {
 // customStorage keeps custom messages in a storage extension.
 type customStorage struct {
 	// Fixed at construction.
+	key   string       // that names it
 	id    component.ID // of the storage
 	owner component.ID
 
@@ -134,10 +136,13 @@ type customStorage struct {
 }
 
 func newCustomStorage(cfg *Config, owner component.ID) *customStorage {
-	if cfg.CustomMessages.Storage == nil {
-		return nil
+	switch {
+	case cfg.CustomMessages.Storage != nil:
+		return &customStorage{key: "custom_messages::storage", id: *cfg.CustomMessages.Storage, owner: owner}
+	case cfg.Storage != nil:
+		return &customStorage{key: "storage", id: *cfg.Storage, owner: owner}
 	}
-	return &customStorage{id: *cfg.CustomMessages.Storage, owner: owner}
+	return nil
 }
 
 // find looks for the extension, whose lack is a wrong configuration. A nil storage is
@@ -148,11 +153,11 @@ func (s *customStorage) find(host component.Host) error {
 	}
 	ext, ok := host.GetExtensions()[s.id]
 	if !ok {
-		return fmt.Errorf("custom_messages::storage: extension %q not found", s.id)
+		return fmt.Errorf("%s: extension %q not found", s.key, s.id)
 	}
 	s.ext, ok = ext.(storage.Extension)
 	if !ok {
-		return fmt.Errorf("custom_messages::storage: extension %q is not a storage extension", s.id)
+		return fmt.Errorf("%s: extension %q is not a storage extension", s.key, s.id)
 	}
 	return nil
 }

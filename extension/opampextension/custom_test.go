@@ -182,9 +182,17 @@ func newStorage(t *testing.T, dir string) component.Component {
 }
 
 func TestCustomMessagesOutliveARestart(t *testing.T) {
-	dir := t.TempDir()
 	storageID := component.MustNewID("file_storage")
-	kept := func(cfg *Config) { cfg.CustomMessages.Storage = &storageID }
+	for key, keep := range map[string]func(*Config){
+		"storage":                  func(cfg *Config) { cfg.Storage = &storageID },
+		"custom_messages::storage": func(cfg *Config) { cfg.CustomMessages.Storage = &storageID },
+	} {
+		t.Run(key, func(t *testing.T) { testCustomMessagesOutliveARestart(t, key, storageID, keep) })
+	}
+}
+
+func testCustomMessagesOutliveARestart(t *testing.T, key string, storageID component.ID, kept func(*Config)) {
+	dir := t.TempDir()
 	server := opamptest.NewServer(t, opamptest.Script{})
 	run := func(endpoint string, use func(e *opampExtension)) {
 		ext := newStorage(t, dir)
@@ -224,10 +232,10 @@ func TestCustomMessagesOutliveARestart(t *testing.T) {
 	})
 
 	missing := newTestExtension(t, configFor(nobody, kept), newSettings("custom-no-storage"))
-	require.EqualError(t, missing.Start(t.Context(), hostWith{}), `custom_messages::storage: extension "file_storage" not found`)
+	require.EqualError(t, missing.Start(t.Context(), hostWith{}), key+`: extension "file_storage" not found`)
 	wrong := newTestExtension(t, configFor(nobody, kept), newSettings("custom-wrong-storage"))
 	require.EqualError(t, wrong.Start(t.Context(), hostWith{storageID: missing}),
-		`custom_messages::storage: extension "file_storage" is not a storage extension`)
+		key+`: extension "file_storage" is not a storage extension`)
 }
 
 func TestMetricsOfCustomMessages(t *testing.T) {

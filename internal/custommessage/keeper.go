@@ -502,7 +502,7 @@ func (r *Registry) Close(ctx context.Context) {
 		}
 	}
 	if lost > 0 {
-		r.set.Logger.Warn("Custom messages that the OpAMP server has not got are lost; a storage extension would keep them (custom_messages::storage)",
+		r.set.Logger.Warn("Custom messages that the OpAMP server has not got are lost; a storage extension would keep them (storage)",
 			zap.Int("messages", lost))
 	}
 	if kept > 0 {
