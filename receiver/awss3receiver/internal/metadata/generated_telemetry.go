@@ -25,20 +25,21 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                       metric.Meter
-	mu                          sync.Mutex
-	registrations               []metric.Registration
-	ReceiverAwss3Bytes          metric.Int64Counter
-	ReceiverAwss3GetDuration    metric.Float64Histogram
-	ReceiverAwss3InFlight       metric.Int64ObservableGauge
-	ReceiverAwss3InFlightBytes  metric.Int64ObservableGauge
-	ReceiverAwss3Lag            metric.Float64ObservableGauge
-	ReceiverAwss3ListDuration   metric.Float64Histogram
-	ReceiverAwss3Objects        metric.Int64Counter
-	ReceiverAwss3ObjectsDropped metric.Int64Counter
-	ReceiverAwss3ObjectsListed  metric.Int64Counter
-	ReceiverAwss3Records        metric.Int64Counter
-	ReceiverAwss3Retries        metric.Int64Counter
+	meter                        metric.Meter
+	mu                           sync.Mutex
+	registrations                []metric.Registration
+	ReceiverAwss3Bytes           metric.Int64Counter
+	ReceiverAwss3GetDuration     metric.Float64Histogram
+	ReceiverAwss3InFlight        metric.Int64ObservableGauge
+	ReceiverAwss3InFlightBytes   metric.Int64ObservableGauge
+	ReceiverAwss3Lag             metric.Float64ObservableGauge
+	ReceiverAwss3ListDuration    metric.Float64Histogram
+	ReceiverAwss3Objects         metric.Int64Counter
+	ReceiverAwss3ObjectsDropped  metric.Int64Counter
+	ReceiverAwss3ObjectsListed   metric.Int64Counter
+	ReceiverAwss3ObjectsUntagged metric.Int64Counter
+	ReceiverAwss3Records         metric.Int64Counter
+	ReceiverAwss3Retries         metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -188,6 +189,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.ReceiverAwss3ObjectsListed, err = builder.meter.Int64Counter(
 		"otelcol_receiver_awss3_objects_listed",
 		metric.WithDescription("Objects that were found and are to be read. [Alpha]"),
+		metric.WithUnit("{objects}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3ObjectsUntagged, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_objects_untagged",
+		metric.WithDescription("Objects that were delivered and could not be tagged. [Alpha]"),
 		metric.WithUnit("{objects}"),
 	)
 	errs = errors.Join(errs, err)

@@ -38,6 +38,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverAwss3Objects.Add(context.Background(), 1)
 	tb.ReceiverAwss3ObjectsDropped.Add(context.Background(), 1)
 	tb.ReceiverAwss3ObjectsListed.Add(context.Background(), 1)
+	tb.ReceiverAwss3ObjectsUntagged.Add(context.Background(), 1)
 	tb.ReceiverAwss3Records.Add(context.Background(), 1)
 	tb.ReceiverAwss3Retries.Add(context.Background(), 1)
 	AssertEqualReceiverAwss3Bytes(t, testTel,
@@ -65,6 +66,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverAwss3ObjectsListed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3ObjectsUntagged(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverAwss3Records(t, testTel,
