@@ -4,7 +4,9 @@
 package awss3receiver
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -175,5 +177,29 @@ func TestBothTypes(t *testing.T) {
 	require.Len(t, factories, 2)
 	for _, name := range []string{"aws_s3", "awss3"} {
 		require.Contains(t, factories, component.MustNewType(name))
+	}
+}
+
+// Every example of the README is a configuration that works.
+func TestREADMEExamples(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		retrieved, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
+		require.NoError(t, err)
+		conf, err := retrieved.AsConf()
+		require.NoError(t, err)
+		receivers, err := conf.Sub("receivers")
+		require.NoError(t, err)
+		require.NotEmpty(t, receivers.ToStringMap(), block[1])
+		for id := range receivers.ToStringMap() {
+			require.Regexp(t, "^aws_s3(/|$)", id)
+			sub, err := receivers.Sub(id)
+			require.NoError(t, err)
+			_, err = load(sub)
+			require.NoError(t, err, block[1])
+		}
 	}
 }

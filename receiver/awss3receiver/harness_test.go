@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/s3test"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/metadata"
 )
+
+// Where nobody gave credentials the SDK asks the machine for some, over connections that it keeps.
+func init() { os.Setenv("AWS_EC2_METADATA_DISABLED", "true") }
 
 // noon is when the telemetry of the tests begins.
 var noon = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)

@@ -124,15 +124,6 @@ func (j *jsonReading[T]) decode(resources []byte) (T, error) {
 	return batch, err
 }
 
-const (
-	// maxDepth is how deep brackets may stand in each other. The unmarshaler calls itself for each,
-	// and a stack that overflows ends the process.
-	maxDepth = 512
-	// maxObjects is how many objects a resource may consist of: {} takes two bytes here and some
-	// hundred when it is a record.
-	maxObjects = 1_000_000
-)
-
 // scanner finds the values of JSON in a stream. It knows brackets and strings; what is between them
 // is looked at by who reads the values.
 type scanner struct {

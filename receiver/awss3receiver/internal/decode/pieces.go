@@ -14,6 +14,9 @@ func (p *pieces) size() int { return len(p.data) }
 // begin says that another piece starts where the data ends.
 func (p *pieces) begin() { p.starts = append(p.starts, len(p.data)) }
 
+// last is the piece that was begun last.
+func (p *pieces) last() []byte { return p.data[p.starts[len(p.starts)-1]:] }
+
 // drop takes the last piece back.
 func (p *pieces) drop() {
 	last := len(p.starts) - 1

@@ -100,6 +100,10 @@ func readField(in *bufio.Reader, batch *pieces, limits Limits) error {
 		}
 		length -= step
 	}
+	if err := checkBounds(batch.last()); err != nil {
+		batch.drop()
+		return err
+	}
 	return nil
 }
 

@@ -82,23 +82,21 @@ func CheckEndpoint(endpoint string) error {
 // and how requests are retried. It asks nobody anything. Clients made of it share connections, which
 // closing ends when they are not in use.
 func Load(ctx context.Context, set Settings) (cfg aws.Config, closing func(), err error) {
-	transport := awshttp.NewBuildableClient().GetTransport()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = connections, connections
-	options := []func(*config.LoadOptions) error{
+	shared := awshttp.NewBuildableClient()
+	cfg, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(set.Region),
 		config.WithRetryer(func() aws.Retryer { return set.retryer() }),
-	}
-	own := &http.Client{Transport: transport, CheckRedirect: noRedirect}
-	closing = transport.CloseIdleConnections
-	cfg, err = config.LoadDefaultConfig(ctx, append(options, config.WithHTTPClient(own))...)
-	if err != nil {
-		// Certificates of AWS_CA_BUNDLE go only into a client that the SDK has made.
-		cfg, err = config.LoadDefaultConfig(ctx, options...)
-		closing = func() {}
-	}
+		config.WithHTTPClient(shared)) // the SDK adds the certificates of AWS_CA_BUNDLE to such a one only
 	if err != nil {
 		return aws.Config{}, nil, fmt.Errorf("AWS configuration of this process: %w", err)
 	}
+	if with, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		shared = with
+	}
+	transport := shared.GetTransport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = connections, connections
+	cfg.HTTPClient = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	closing = transport.CloseIdleConnections
 	if set.RoleARN != "" {
 		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), set.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 			if set.ExternalID != "" {
