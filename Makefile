@@ -12,15 +12,19 @@ SHELL := /bin/bash
 # installed by version, because its go.mod has replace directives.
 OCB_VERSION           := v0.155.0
 GOLANGCI_LINT_VERSION := v2.15.0
+# The servers that stand in for AWS. fauxqs's version is in internal/localaws/fauxqs/package.json.
+VERSITYGW_VERSION     := v1.8.0
 
 TOOLS         := $(CURDIR)/.tools
 OCB           := $(TOOLS)/bin/builder
 GOLANGCI_LINT := $(TOOLS)/bin/golangci-lint
 MDATAGEN      := $(TOOLS)/bin/mdatagen
+FAUXQS        := $(TOOLS)/fauxqs
 
 # A stamp names the version, so that another version is another target.
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
 GOLANGCI_LINT_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION).stamp
+VERSITYGW_STAMP     := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 
 DIST      := build
 BIN       := bin/otelcol-fleetview
@@ -75,7 +79,7 @@ test: ## unit and in-process integration tests; needs Go alone
 	go test $(RACE) $(TEST_FLAGS) $(PKG)
 
 .PHONY: e2e
-e2e: build build-e2e ## the built binary against real servers and a real browser; needs chromium
+e2e: build build-e2e localaws ## the built binary against real servers and a real browser; needs npm and chromium
 	@internal/e2e/chromium.sh > /dev/null
 	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
 
@@ -117,6 +121,21 @@ $(GOLANGCI_LINT_STAMP):
 
 $(MDATAGEN): internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $@ go.opentelemetry.io/collector/cmd/mdatagen
+	@touch $@
+
+.PHONY: localaws
+localaws: $(VERSITYGW_STAMP) $(FAUXQS)/.installed ## install the servers that stand in for AWS in tests: versitygw and fauxqs; needs npm
+
+$(VERSITYGW_STAMP):
+	GOBIN=$(TOOLS)/bin $(GO_STATIC) go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+	@rm -f $(TOOLS)/versitygw-*.stamp && touch $@
+
+# fauxqs needs a Node.js of 22.5 or newer: one comes with it for Linux, elsewhere it is the one on
+# the PATH. No package may run a script.
+$(FAUXQS)/.installed: $(wildcard internal/localaws/fauxqs/*)
+	@command -v npm > /dev/null || { echo "fauxqs is installed with npm: install it (Debian: apt-get install -y npm)" >&2; exit 1; }
+	@mkdir -p $(FAUXQS) && cp $^ $(FAUXQS)/
+	cd $(FAUXQS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: clean
