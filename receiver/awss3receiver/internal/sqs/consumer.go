@@ -298,7 +298,7 @@ func (c *Consumer) take(messages []types.Message) []*held {
 
 // pause waits, somewhat unevenly, and returns false if the consumer ends meanwhile.
 func (c *Consumer) pause(d time.Duration) bool {
-	d = d/2 + rand.N(d/2+1)
+	d = d/2 + rand.N(d/2+1) //nolint:gosec // jitter, not a secret
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -237,11 +237,13 @@ func TestReadTerms(t *testing.T) {
 	}{
 		{"nothing told", nil, terms{Visibility: 30 * time.Second}},
 		{
-			"all told", map[string]string{"VisibilityTimeout": "60", "RedrivePolicy": `{"maxReceiveCount":3}`},
+			"all told",
+			map[string]string{"VisibilityTimeout": "60", "RedrivePolicy": `{"maxReceiveCount":3}`},
 			terms{Visibility: time.Minute, MaxReceives: 3},
 		},
 		{
-			"a number in quotes", map[string]string{"VisibilityTimeout": "60", "RedrivePolicy": `{"maxReceiveCount":"3"}`},
+			"a number in quotes",
+			map[string]string{"VisibilityTimeout": "60", "RedrivePolicy": `{"maxReceiveCount":"3"}`},
 			terms{Visibility: time.Minute, MaxReceives: 3},
 		},
 		{"given out again at once", map[string]string{"VisibilityTimeout": "0"}, terms{Visibility: 30 * time.Second, Explicit: true}},
