@@ -14,6 +14,7 @@ import (
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/fetch"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/ingest"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/metadata"
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/sqs"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
 )
 
@@ -25,6 +26,7 @@ type s3Receiver struct {
 	output  output
 	metrics *metadata.TelemetryBuilder
 	monitor *monitor
+	queue   *sqs.Group // shared with the other signals of this id; nil without sqs
 
 	// Owned by Start and Shutdown, which are not called at once.
 	client   store.API
@@ -41,10 +43,14 @@ func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, e
 	if cfg.S3Downloader.S3Partition != "" {
 		set.Logger.Warn("s3downloader.s3_partition is the former key and will go; say s3_partition_format in its place: " + cfg.S3Downloader.partitionFormat())
 	}
-	return &s3Receiver{
+	r := &s3Receiver{
 		cfg: cfg, set: set, output: out, metrics: metrics,
 		monitor: newMonitor(set.Logger, metrics, out.signal),
-	}, nil
+	}
+	if cfg.SQS != nil {
+		r.queue, err = queues.join(cfg, out.signal)
+	}
+	return r, err
 }
 
 // storeSettings are the way to the bucket.
@@ -72,6 +78,9 @@ func (r *s3Receiver) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	r.monitor.host = host
+	if r.queue != nil {
+		return r.startQueue(ctx)
+	}
 	var reading context.Context
 	reading, r.cancel = context.WithCancel(context.Background()) // outlives Start's ctx
 	r.running.Go(func() { r.run(reading) })
@@ -83,9 +92,13 @@ func (r *s3Receiver) run(context.Context) {
 }
 
 // Shutdown undoes Start backwards.
-func (r *s3Receiver) Shutdown(context.Context) error {
+func (r *s3Receiver) Shutdown(ctx context.Context) error {
 	if r.cancel != nil {
 		r.cancel()
+	}
+	if r.queue != nil {
+		r.queue.Stop(ctx)
+		queues.leave(r.cfg)
 	}
 	r.running.Wait()
 	r.metrics.Shutdown()

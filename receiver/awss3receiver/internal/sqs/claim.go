@@ -22,6 +22,8 @@ type Claim struct {
 	FilePrefix string
 	// NamesSignal is whether the name of a file begins with its signal, as in traces_1.json.
 	NamesSignal bool
+	// Takes is whether a key is one of those that are to be read.
+	Takes func(key string) bool
 }
 
 // holds is whether the key is in the folder. The exporter writes the folder cleaned, but it may have

@@ -13,7 +13,6 @@ import (
 
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/pipeline"
 	"go.uber.org/zap"
 )
@@ -55,8 +54,9 @@ type Settings struct {
 	Read     Read
 	Observer Observer
 	Logger   *zap.Logger
-	// Status reports what the queue says of the receiver's health.
-	Status func(*componentstatus.Event)
+	// Failing and Recovered show that the queue fails, and that it does no longer. Neither may block.
+	Failing   func(error)
+	Recovered func()
 }
 
 // Read reads one object and hands all that is in it to the pipeline of a signal. It tries again what
@@ -113,7 +113,7 @@ type Consumer struct {
 	terms terms // written before the goroutines start that read it
 
 	statusMu sync.Mutex
-	failing  bool // guarded by statusMu: the last status was not OK
+	failing  bool // guarded by statusMu: Failing was called last
 }
 
 // NewConsumer makes a consumer, which does nothing yet.
@@ -322,7 +322,7 @@ func (c *Consumer) trouble(operation, text string, err error) {
 	c.statusMu.Lock()
 	defer c.statusMu.Unlock()
 	c.failing = true
-	c.set.Status(componentstatus.NewRecoverableErrorEvent(err))
+	c.set.Failing(err)
 }
 
 // recovered reports that the queue answers again, if it did not before.
@@ -331,7 +331,7 @@ func (c *Consumer) recovered() {
 	defer c.statusMu.Unlock()
 	if c.failing {
 		c.failing = false
-		c.set.Status(componentstatus.NewEvent(componentstatus.StatusOK))
+		c.set.Recovered()
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/pipeline"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -30,6 +29,8 @@ var (
 	errBroken = errors.New("broken")
 	errDenied = &smithy.GenericAPIError{Code: "AccessDenied"}
 )
+
+func takesAll(string) bool { return true }
 
 // counts is an Observer that remembers.
 type counts struct {
@@ -67,7 +68,7 @@ type bench struct {
 
 	mu     sync.Mutex
 	read   []string                  // guarded by mu: signal and key
-	status []*componentstatus.Event  // guarded by mu
+	status []error                   // guarded by mu: nil when it had recovered
 	answer func(key string) Result   // guarded by mu
 	wait   func(ctx context.Context) // fixed before the consumer starts
 }
@@ -88,16 +89,13 @@ func newBench(t *testing.T, q *fakeQueue, change func(*bench, *Settings)) *bench
 		MaxMessages: 10,
 		Wait:        20,
 		Workers:     2,
-		Claim:       Claim{Bucket: "telemetry", Prefix: "p", NamesSignal: true},
+		Claim:       Claim{Bucket: "telemetry", Prefix: "p", NamesSignal: true, Takes: takesAll},
 		Signals:     []pipeline.Signal{pipeline.SignalTraces, pipeline.SignalMetrics, pipeline.SignalLogs},
 		Read:        b.readObject,
 		Observer:    b.counts,
 		Logger:      zap.New(core),
-		Status: func(e *componentstatus.Event) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.status = append(b.status, e)
-		},
+		Failing:     b.report,
+		Recovered:   func() { b.report(nil) },
 	}
 	if change != nil {
 		change(b, &set)
@@ -131,7 +129,13 @@ func (b *bench) reads() []string {
 	return slices.Clone(b.read)
 }
 
-func (b *bench) statuses() []*componentstatus.Event {
+func (b *bench) report(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.status = append(b.status, err)
+}
+
+func (b *bench) statuses() []error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.status)
@@ -334,20 +338,22 @@ func TestObjectsThatNobodyWants(t *testing.T) {
 				b := newBench(t, q, func(_ *bench, set *Settings) {
 					set.Signals = []pipeline.Signal{pipeline.SignalLogs}
 					set.KeepUnclaimed = keep
+					set.Claim.Takes = func(key string) bool { return !strings.HasSuffix(key, "_excluded") }
 				})
 				q.send(createdIn("other", "p/logs_1"))
+				q.send(created("p/logs_excluded"))
 				q.send(created("p2/logs_1"))
 				q.send(created("p/traces_1"))
 				q.send(removed)
 				time.Sleep(10 * time.Second)
 
 				assert.Empty(t, b.reads())
-				for _, outcome := range []string{RecordOtherBucket, RecordOtherPrefix, RecordOtherSignal, RecordOtherEvent} {
+				for _, outcome := range []string{RecordOtherBucket, RecordOtherPrefix, RecordExcluded, RecordOtherSignal, RecordOtherEvent} {
 					assert.Equal(t, 1, b.of("record "+outcome), outcome)
 				}
 				want := map[string]int{}
 				if keep {
-					want = map[string]int{"m0": 1, "m1": 1, "m2": 1}
+					want = map[string]int{"m0": 1, "m1": 1, "m2": 1, "m3": 1}
 				}
 				assert.Equal(t, want, q.left())
 				b.stop(t)
@@ -435,15 +441,14 @@ func TestAQueueThatFailsIsTriedAgain(t *testing.T) {
 		assert.Less(t, tries, 60)
 		assert.Equal(t, tries, b.of("receive access_denied"))
 		assert.LessOrEqual(t, b.log.FilterMessageSnippet("gives out no messages").Len(), 10*linesPerInterval)
-		last := b.statuses()[len(b.statuses())-1]
-		assert.Equal(t, componentstatus.StatusRecoverableError, last.Status())
-		assert.ErrorContains(t, last.Err(), "allow sqs:ReceiveMessage")
+		assert.ErrorContains(t, b.statuses()[tries-1], "allow sqs:ReceiveMessage")
 
 		q.breakDown(opReceive, nil)
 		time.Sleep(time.Minute)
 
 		assert.Empty(t, q.left())
-		assert.Equal(t, componentstatus.StatusOK, b.statuses()[len(b.statuses())-1].Status())
+		require.Len(t, b.statuses(), tries+1)
+		assert.NoError(t, b.statuses()[tries])
 		b.stop(t)
 	})
 }
@@ -575,25 +580,25 @@ func TestAGroupSharesOneConsumer(t *testing.T) {
 		member := func(signal pipeline.Signal) Member {
 			return Member{
 				Signal: signal,
-				Read: func(_ context.Context, s pipeline.Signal, o Object) Result {
+				Read: func(_ context.Context, o Object) Result {
 					mu.Lock()
 					defer mu.Unlock()
-					assert.Equal(t, signal, s)
 					read = append(read, signal.String()+" "+o.Key)
 					return Result{}
 				},
-				Status: func(*componentstatus.Event) {
+				Failing: func(error) {
 					mu.Lock()
 					defer mu.Unlock()
 					status = append(status, signal.String())
 				},
+				Recovered: func() {},
 			}
 		}
 		opened := 0
 		open := func(set Settings) (*Consumer, error) {
 			opened++
 			set.QueueURL, set.MaxMessages, set.Wait, set.Workers = "q", 10, 20, 4
-			set.Claim = Claim{Bucket: "telemetry", NamesSignal: true}
+			set.Claim = Claim{Bucket: "telemetry", NamesSignal: true, Takes: takesAll}
 			set.Observer, set.Logger = c, zap.NewNop()
 			return NewConsumer(q, set), nil
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/pipeline"
 )
 
@@ -18,10 +17,11 @@ var errJoinedTwice = errors.New("sqs: two receivers of one id and one signal")
 // Member is the receiver of one signal among those of one id.
 type Member struct {
 	Signal pipeline.Signal
-	// Read reads an object into the pipeline of the signal; the signal that it is handed is its own.
-	Read Read
-	// Status reports the health of the receiver.
-	Status func(*componentstatus.Event)
+	// Read reads an object into the pipeline of the signal. See [Read].
+	Read func(ctx context.Context, o Object) Result
+	// Failing and Recovered show that the queue fails, and that it does no longer.
+	Failing   func(error)
+	Recovered func()
 }
 
 // Group is all receivers of one id, which share one consumer: were there one for each, they would
@@ -60,11 +60,16 @@ func (g *Group) Start(m Member, open func(members Settings) (*Consumer, error)) 
 		Signals: slices.Clone(g.signals),
 		Read: func(ctx context.Context, signal pipeline.Signal, o Object) Result {
 			i := slices.IndexFunc(members, func(m Member) bool { return m.Signal == signal })
-			return members[i].Read(ctx, signal, o)
+			return members[i].Read(ctx, o)
 		},
-		Status: func(event *componentstatus.Event) {
+		Failing: func(err error) {
 			for _, m := range members {
-				m.Status(event)
+				m.Failing(err)
+			}
+		},
+		Recovered: func() {
+			for _, m := range members {
+				m.Recovered()
 			}
 		},
 	})

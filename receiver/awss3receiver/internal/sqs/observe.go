@@ -43,6 +43,7 @@ const (
 	RecordOtherEvent  = "other_event"  // nothing was stored
 	RecordOtherBucket = "other_bucket" // not s3downloader.s3_bucket
 	RecordOtherPrefix = "other_prefix" // not below s3downloader.s3_prefix
+	RecordExcluded    = "excluded"     // by s3downloader.include or s3downloader.exclude
 	RecordOtherSignal = "other_signal" // no pipeline for what the key says is in it
 	RecordMissing     = "missing"      // the object is gone
 )

@@ -78,9 +78,12 @@ func (c *Consumer) record(m *held, e *Event) (outcome string, ok bool) {
 	case e.Bucket != c.set.Claim.Bucket:
 		return c.unclaimed(m, e, RecordOtherBucket, "s3downloader.s3_bucket")
 	}
-	keys := slices.DeleteFunc(slices.Clone(e.Keys), func(key string) bool { return !c.set.Claim.holds(key) })
+	keys := chosen(e.Keys, c.set.Claim.holds)
 	if len(keys) == 0 {
 		return c.unclaimed(m, e, RecordOtherPrefix, "s3downloader.s3_prefix")
+	}
+	if keys = chosen(keys, c.set.Claim.Takes); len(keys) == 0 {
+		return c.unclaimed(m, e, RecordExcluded, "s3downloader.include, s3downloader.exclude")
 	}
 	for _, key := range keys {
 		outcome, ok = c.object(m, e, key)
@@ -90,6 +93,10 @@ func (c *Consumer) record(m *held, e *Event) (outcome string, ok bool) {
 	}
 	c.lines.warn("An object that a message tells of is not there; passed over", append(c.who(m), what(e)...)...)
 	return RecordMissing, true
+}
+
+func chosen(keys []string, ok func(string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !ok(key) })
 }
 
 // object reads an object by one of its keys, into the pipeline of the signal that the key says, or
