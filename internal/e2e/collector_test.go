@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/localaws"
 )
 
 // base is what the configurations of the tests share. A test's own file is merged over it.
@@ -55,7 +57,11 @@ type logLine struct {
 	Error  string `json:"error"`
 	Reason string `json:"reason"`
 	ID     string `json:"otelcol.component.id"`
-	Raw    string `json:"-"`
+	// Of the S3 receiver.
+	Key          string `json:"key"`
+	ReceiveCount int    `json:"receive_count"`
+
+	Raw string `json:"-"`
 }
 
 // collector is a running process of a distribution.
@@ -92,7 +98,7 @@ func startOn(t *testing.T, binary string, files ...string) *collector {
 	}
 	out, in := io.Pipe()
 	c.cmd.Stdout, c.cmd.Stderr = in, in
-	c.cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
+	c.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=2"), localaws.Environment()...)
 	require.NoError(t, c.cmd.Start())
 	var reader sync.WaitGroup
 	reader.Go(func() { c.readLog(out) })
