@@ -47,6 +47,7 @@ type process struct {
 func start(first chan<- string, command string, args ...string) (*process, error) {
 	cmd := exec.Command("/bin/sh", append([]string{"-c", leash, command}, args...)...)
 	p := &process{name: filepath.Base(command), cmd: cmd, said: &tail{}, done: make(chan struct{})}
+	apart(cmd)
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
