@@ -123,8 +123,8 @@ func fill(ctx context.Context, store *s3.Client, minutes int) error {
 	return nil
 }
 
-func put(ctx context.Context, store *s3.Client, signal pipeline.Signal, minute time.Time) (int, error) {
-	o, err := s3sample.Make(signal, folder, minute, recordsPerObject)
+func put(ctx context.Context, store *s3.Client, of pipeline.Signal, minute time.Time) (int, error) {
+	o, err := s3sample.Make(of, folder, minute, recordsPerObject)
 	if err != nil {
 		return 0, err
 	}

@@ -64,7 +64,10 @@ func (q *queueGroups) join(cfg *Config, signal string) (*sqs.Group, error) {
 		group = &sqs.Group{}
 		q.byConfig[cfg] = group
 	}
-	return group, group.Join(s)
+	if err := group.Join(s); err != nil {
+		return nil, err
+	}
+	return group, nil
 }
 
 // leave forgets the group, which is stopped.

@@ -75,7 +75,8 @@ func TestQueueOutcome(t *testing.T) {
 		{"delivered before", ingest.Outcome{Reason: ingest.Tagged}, sqs.OutcomeDone},
 		{"gone", ingest.Outcome{Reason: ingest.NotFound, Err: &fetch.Error{Kind: store.NotFound, Err: errors.New("x")}}, sqs.OutcomeMissing},
 		{
-			"without its bucket", ingest.Outcome{
+			"without its bucket",
+			ingest.Outcome{
 				Reason: ingest.NotFound,
 				Err:    fmt.Errorf("key: %w", &fetch.Error{Kind: store.NoBucket, Err: errors.New("x")}),
 			},
