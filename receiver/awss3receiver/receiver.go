@@ -48,9 +48,11 @@ func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, e
 		monitor: newMonitor(set.Logger, metrics, out.signal),
 	}
 	if cfg.SQS != nil {
-		r.queue, err = queues.join(cfg, out.signal)
+		if r.queue, err = queues.join(cfg, out.signal); err != nil {
+			return nil, err
+		}
 	}
-	return r, err
+	return r, nil
 }
 
 // storeSettings are the way to the bucket.

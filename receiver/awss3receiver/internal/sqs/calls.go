@@ -50,6 +50,7 @@ func (c *Consumer) extend(ctx context.Context, batch []receipt, limit time.Durat
 	case err != nil:
 		c.trouble(opExtend, "Messages in hand could not be kept from others for longer", err)
 	default:
+		c.recovered(opExtend)
 		c.set.Observer.Extended(len(batch) - len(failed))
 	}
 	for _, f := range failed {
@@ -152,6 +153,8 @@ func (c *Consumer) delete(messages []*held) {
 		failed, err := c.tryDelete(named)
 		if err != nil {
 			c.trouble(opDelete, "Messages that are done could not be deleted", err)
+		} else {
+			c.recovered(opDelete)
 		}
 		messages = messages[:0]
 		for i := range named {

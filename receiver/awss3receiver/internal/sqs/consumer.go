@@ -5,7 +5,7 @@ package sqs
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -113,7 +113,7 @@ type Consumer struct {
 	terms terms // written before the goroutines start that read it
 
 	statusMu sync.Mutex
-	failing  bool // guarded by statusMu: Failing was called last
+	failing  map[string]struct{} // guarded by statusMu: operations that failed when last tried
 }
 
 // NewConsumer makes a consumer, which does nothing yet.
@@ -127,6 +127,7 @@ func NewConsumer(api API, set Settings) *Consumer {
 		waiting: make(chan *held),
 		settled: make(chan *held, maxBatch),
 		over:    make(chan struct{}),
+		failing: make(map[string]struct{}),
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.work, c.abort = context.WithCancel(context.Background())
@@ -198,17 +199,17 @@ func (c *Consumer) learnTerms() bool {
 		switch {
 		case err == nil:
 			c.terms = readTerms(out.Attributes)
-			c.recovered()
+			c.recovered(opAttributes)
 			c.tellTerms()
 			return true
 		case c.life.Err() != nil:
 			return false
-		}
-		c.trouble(opAttributes, "The queue does not tell its visibility timeout", err)
-		if word(err) == wordDenied {
+		case word(err) == wordDenied:
+			_ = c.tell(opAttributes, "The queue does not tell its visibility timeout; it is taken to be 30 seconds", err)
 			c.terms = terms{Visibility: usualVisibility}
 			return true
 		}
+		c.trouble(opAttributes, "The queue does not answer", err)
 		if !c.pause(pause) {
 			return false
 		}
@@ -243,7 +244,7 @@ func (c *Consumer) receive() {
 			continue
 		}
 		pause = firstPause
-		c.recovered()
+		c.recovered(opReceive)
 		if len(messages) == 0 && c.set.Wait == 0 && !c.pause(idlePause) {
 			return
 		}
@@ -309,28 +310,37 @@ func (c *Consumer) pause(d time.Duration) bool {
 	}
 }
 
-// trouble counts, logs and reports a call that failed.
+// trouble counts, logs and shows a call that failed.
 func (c *Consumer) trouble(operation, text string, err error) {
+	err = c.tell(operation, text, err)
+	c.statusMu.Lock()
+	defer c.statusMu.Unlock()
+	if len(c.failing) == 0 {
+		c.set.Failing(err)
+	}
+	c.failing[operation] = struct{}{}
+}
+
+// tell counts and logs a call that failed. It returns the error with what can be done about it.
+func (c *Consumer) tell(operation, text string, err error) error {
 	w := word(err)
 	c.set.Observer.Failed(operation, w)
 	fields := []zap.Field{zap.String("reason", w), zap.String("queue_url", c.set.QueueURL), zap.Error(err)}
 	if help := advice(operation, w); help != "" {
 		fields = append(fields, zap.String("advice", help))
-		err = errors.Join(errors.New(help), err)
+		err = fmt.Errorf("%s: %w", help, err)
 	}
 	c.lines.warn(text, fields...)
-	c.statusMu.Lock()
-	defer c.statusMu.Unlock()
-	c.failing = true
-	c.set.Failing(err)
+	return err
 }
 
-// recovered reports that the queue answers again, if it did not before.
-func (c *Consumer) recovered() {
+// recovered shows that an operation goes well, if it failed before and no other does.
+func (c *Consumer) recovered(operation string) {
 	c.statusMu.Lock()
 	defer c.statusMu.Unlock()
-	if c.failing {
-		c.failing = false
+	_, failed := c.failing[operation]
+	delete(c.failing, operation)
+	if failed && len(c.failing) == 0 {
 		c.set.Recovered()
 	}
 }

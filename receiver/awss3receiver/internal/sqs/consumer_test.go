@@ -441,15 +441,51 @@ func TestAQueueThatFailsIsTriedAgain(t *testing.T) {
 		assert.Less(t, tries, 60)
 		assert.Equal(t, tries, b.of("receive access_denied"))
 		assert.LessOrEqual(t, b.log.FilterMessageSnippet("gives out no messages").Len(), 10*linesPerInterval)
-		assert.ErrorContains(t, b.statuses()[tries-1], "allow sqs:ReceiveMessage")
+		require.Len(t, b.statuses(), 1)
+		assert.ErrorContains(t, b.statuses()[0], "allow sqs:ReceiveMessage")
 
 		q.breakDown(opReceive, nil)
 		time.Sleep(time.Minute)
 
 		assert.Empty(t, q.left())
-		require.Len(t, b.statuses(), tries+1)
-		assert.NoError(t, b.statuses()[tries])
+		require.Len(t, b.statuses(), 2)
+		assert.NoError(t, b.statuses()[1])
 		b.stop(t)
+	})
+}
+
+func TestOneThingThatGoesWellHidesNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFakeQueue(30*time.Second, 9)
+		q.breakDown(opExtend, errDenied)
+		b := newBench(t, q, func(b *bench, _ *Settings) {
+			b.wait = func(context.Context) { time.Sleep(25 * time.Second) }
+		})
+		for i := range 20 {
+			q.send(created(fmt.Sprintf("p/logs_%d", i)))
+			time.Sleep(10 * time.Second)
+		}
+		require.Len(t, b.statuses(), 1)
+		assert.ErrorContains(t, b.statuses()[0], "allow sqs:ChangeMessageVisibility")
+		q.breakDown(opExtend, nil)
+		time.Sleep(time.Hour)
+
+		require.Len(t, b.statuses(), 2)
+		assert.NoError(t, b.statuses()[1])
+		assert.Empty(t, q.left())
+		b.stop(t)
+	})
+}
+
+func TestAMessageIsNotHeldForLongerThanSQSAllows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hands{byID: make(map[string]*held)}
+		h.take(&held{id: "m", receipt: "r", since: time.Now()})
+		assert.Equal(t, time.Hour, h.kept(time.Hour)[0].rest)
+		time.Sleep(longestHold - 10*time.Minute)
+		assert.Equal(t, 10*time.Minute, h.kept(time.Hour)[0].rest)
+		time.Sleep(11 * time.Minute)
+		assert.Empty(t, h.kept(time.Hour))
 	})
 }
 
