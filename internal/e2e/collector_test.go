@@ -90,15 +90,21 @@ func startOn(t *testing.T, binary string, files ...string) *collector {
 	for _, file := range files {
 		args = append(args, "--config="+file)
 	}
+	return startCommand(t, exec.Command(binary, args...))
+}
+
+// startCommand starts a program that is a collector, or runs one.
+func startCommand(t *testing.T, cmd *exec.Cmd) *collector {
+	t.Helper()
 	c := &collector{
-		cmd:   exec.Command(binary, args...),
+		cmd:   cmd,
 		began: time.Now(),
 		done:  make(chan struct{}),
 		more:  make(chan struct{}),
 	}
 	out, in := io.Pipe()
 	c.cmd.Stdout, c.cmd.Stderr = in, in
-	c.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=2"), localaws.Environment()...)
+	c.cmd.Env = append(append(cmd.Environ(), "GOMAXPROCS=2"), localaws.Environment()...)
 	require.NoError(t, c.cmd.Start())
 	var reader sync.WaitGroup
 	reader.Go(func() { c.readLog(out) })
@@ -111,7 +117,7 @@ func startOn(t *testing.T, binary string, files ...string) *collector {
 	t.Cleanup(func() {
 		c.kill()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", filepath.Base(binary), c.text())
+			t.Logf("log of %s:\n%s", filepath.Base(cmd.Path), c.text())
 		}
 	})
 	return c
