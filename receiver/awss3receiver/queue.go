@@ -83,6 +83,7 @@ func (r *s3Receiver) startQueue(ctx context.Context) error {
 	if err := signal.UnmarshalText([]byte(r.output.signal)); err != nil {
 		return err
 	}
+	r.tracker.Waiting()
 	return r.queue.Start(sqs.Member{
 		Signal:    signal,
 		Read:      r.readOne,
@@ -145,24 +146,42 @@ func (r *s3Receiver) readOne(ctx context.Context, o sqs.Object) sqs.Result {
 	if o.Size == 0 {
 		object.Size = store.SizeUnknown
 	}
+	r.reading.Add(1)
+	r.tracker.Begin(o.Key)
 	out := r.ingester.Ingest(ctx, object)
-	switch out.Reason {
-	case ingest.Delivered:
-		r.metrics.ReceiverAwss3Objects.Add(ctx, 1, r.monitor.signal)
-		if r.cfg.S3Downloader.TagObjectAfterIngestion {
-			r.tagOne(ctx, object)
-		}
-	case ingest.Stopped:
-	default:
-		r.monitor.Dropped(out.Reason)
+	outcome := queueOutcome(out)
+	if o.Last || outcome == sqs.OutcomeDone || outcome == sqs.OutcomeFailed {
+		r.account(out)
 	}
-	return sqs.Result{Outcome: queueOutcome(out), Reason: string(out.Reason), Err: out.Err}
+	if outcome == sqs.OutcomeDone && out.Reason == ingest.Delivered && r.cfg.S3Downloader.TagObjectAfterIngestion {
+		r.tagOne(ctx, object)
+	}
+	if r.reading.Add(-1) == 0 {
+		r.tracker.Waiting()
+	}
+	return sqs.Result{Outcome: outcome, Reason: string(out.Reason), Err: out.Err}
+}
+
+// account tells of an object that is done with, for now.
+func (r *s3Receiver) account(out ingest.Outcome) {
+	if out.Reason == ingest.Stopped {
+		return
+	}
+	r.monitor.Found()
+	r.monitor.Finished(out)
+	r.tracker.Listed(out.Bytes)
+	if out.Reason == ingest.Delivered {
+		r.tracker.Delivered(out.Bytes)
+	} else {
+		r.tracker.Dropped(out.Bytes, string(out.Reason), out.Failed(), out.Err)
+	}
 }
 
 // tagOne marks an object as delivered. It is delivered all the same if that fails.
 func (r *s3Receiver) tagOne(ctx context.Context, o store.Object) {
 	err := store.Tag(ctx, r.client, o.Bucket, o.Key, o.VersionID)
 	if err != nil && ctx.Err() == nil {
+		r.monitor.Untagged()
 		r.set.Logger.Warn("An object was delivered but could not be tagged", zap.String("key", o.Key),
 			zap.Error(store.Explain(err, r.storeSettings(), o.Bucket, store.TagPermission)))
 	}
@@ -191,11 +210,9 @@ func queueOutcome(out ingest.Outcome) sqs.Outcome {
 
 // queueFailing shows that the queue fails, until it has [monitor.Recovered].
 func (m *monitor) queueFailing(err error) {
+	m.tracker.Retry(operationQueue, err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.ended {
-		return
-	}
 	if len(m.failing) == 0 {
 		m.report(componentstatus.NewRecoverableErrorEvent(err))
 	}

@@ -5,17 +5,34 @@ package awss3receiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/receiver"
+	"go.uber.org/zap"
 
+	"github.com/otel-fleetview/fleetview/internal/ingestprogress"
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/checkpoint"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/fetch"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/ingest"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/metadata"
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/progress"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/sqs"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
+)
+
+// lastWords is how long the server may take to hear the last state.
+const lastWords = 2 * time.Second
+
+// Values of ingestprogress.Progress.Mode.
+const (
+	modeTimeRange = "time_range"
+	modeFollow    = "follow"
+	modeSQS       = "sqs"
 )
 
 // s3Receiver is one signal of a receiver.
@@ -25,14 +42,19 @@ type s3Receiver struct {
 	set     receiver.Settings
 	output  output
 	metrics *metadata.TelemetryBuilder
+	tracker *progress.Tracker
 	monitor *monitor
 	queue   *sqs.Group // shared with the other signals of this id; nil without sqs
 
 	// Owned by Start and Shutdown, which are not called at once.
-	client   store.API
-	ingester ingest.Ingester
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	client     store.API
+	ingester   ingest.Ingester
+	checkpoint checkpoint.Store
+	reporter   *progress.Reporter // nil without notifications
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
+
+	reading atomic.Int64 // objects of messages of a queue in hand
 }
 
 func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, error) {
@@ -41,18 +63,34 @@ func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, e
 		return nil, err
 	}
 	if cfg.S3Downloader.S3Partition != "" {
-		set.Logger.Warn("s3downloader.s3_partition is the former key and will go; say s3_partition_format in its place: " + cfg.S3Downloader.partitionFormat())
+		set.Logger.Warn("s3downloader.s3_partition is the former key; say s3downloader.s3_partition_format in its place",
+			zap.String("s3_partition_format", cfg.S3Downloader.partitionFormat()))
 	}
-	r := &s3Receiver{
-		cfg: cfg, set: set, output: out, metrics: metrics,
-		monitor: newMonitor(set.Logger, metrics, out.signal),
+	tracker := progress.NewTracker(ingestprogress.Progress{
+		Receiver: set.ID.String(), TelemetryType: out.signal, Mode: cfg.mode(),
+	})
+	monitor, err := newMonitor(set.Logger, metrics, out.signal, tracker)
+	if err != nil {
+		return nil, err
 	}
+	r := &s3Receiver{cfg: cfg, set: set, output: out, metrics: metrics, tracker: tracker, monitor: monitor}
 	if cfg.SQS != nil {
 		if r.queue, err = queues.join(cfg, out.signal); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// mode is what the configuration asks for.
+func (c *Config) mode() string {
+	switch {
+	case c.SQS != nil:
+		return modeSQS
+	case c.Follow:
+		return modeFollow
+	}
+	return modeTimeRange
 }
 
 // storeSettings are the way to the bucket.
@@ -62,26 +100,20 @@ func (r *s3Receiver) storeSettings() store.Settings {
 		Region: d.Region, Endpoint: d.Endpoint, PathStyle: d.S3ForcePathStyle,
 		RoleARN: d.RoleARN, ExternalID: string(d.ExternalID),
 		RetryMode: d.RetryMode, RetryMaxAttempts: d.RetryMaxAttempts, RetryMaxBackoff: d.RetryMaxBackoff,
+		OnRetry: r.monitor.Requested,
 	}
 }
 
-// Start finds what the configuration names and begins to read.
+// Start finds what the configuration names and begins to read. It asks no store and no server.
 func (r *s3Receiver) Start(ctx context.Context, host component.Host) error {
-	client, err := store.NewS3(ctx, r.storeSettings())
-	if err != nil {
-		return fmt.Errorf("s3downloader: %w", err)
+	if err := r.open(ctx, host); err != nil {
+		return errors.Join(err, r.Shutdown(ctx))
 	}
-	r.client = client
-	r.ingester, err = r.output.open(opening{
-		cfg: r.cfg, set: r.set, extensions: host.GetExtensions(), observer: r.monitor,
-		fetcher: &fetch.Fetcher{API: client, Retry: r.cfg.RetryOnFailure, Observer: r.monitor},
-	})
-	if err != nil {
-		return err
-	}
-	r.monitor.host = host
 	if r.queue != nil {
-		return r.startQueue(ctx)
+		if err := r.startQueue(ctx); err != nil {
+			return errors.Join(err, r.Shutdown(ctx))
+		}
+		return nil
 	}
 	var reading context.Context
 	reading, r.cancel = context.WithCancel(context.Background()) // outlives Start's ctx
@@ -89,11 +121,46 @@ func (r *s3Receiver) Start(ctx context.Context, host component.Host) error {
 	return nil
 }
 
-// run reads in the configured mode until there is nothing left or ctx is done.
-func (r *s3Receiver) run(context.Context) {
+// open makes what reading needs.
+func (r *s3Receiver) open(ctx context.Context, host component.Host) error {
+	client, err := store.NewS3(ctx, r.storeSettings())
+	if err != nil {
+		return fmt.Errorf("s3downloader: %w", err)
+	}
+	r.client = client
+	r.monitor.begin(host)
+	r.ingester, err = r.output.open(opening{
+		cfg: r.cfg, set: r.set, extensions: host.GetExtensions(), observer: r.monitor,
+		fetcher: &fetch.Fetcher{API: client, Retry: r.cfg.RetryOnFailure, Observer: r.monitor},
+	})
+	if err != nil {
+		return err
+	}
+	if r.checkpoint, err = openCheckpoint(ctx, r.cfg.Storage, host, r.set.ID, r.output.signal); err != nil {
+		return err
+	}
+	return r.openReporter(host)
 }
 
-// Shutdown undoes Start backwards.
+// run reads in the configured mode until there is nothing left or ctx is done.
+func (r *s3Receiver) run(ctx context.Context) {
+	err := r.replay(ctx)
+	switch {
+	case ctx.Err() != nil:
+		r.tracker.Failed(errShutdown)
+	case err != nil:
+		r.set.Logger.Error("Nothing more is read", zap.Error(err))
+		r.monitor.Failed(err)
+	default:
+		r.tracker.Completed()
+	}
+}
+
+// errShutdown is what the server is told of a replay that ended before its range.
+var errShutdown = errors.New("the receiver was shut down before all was read")
+
+// Shutdown undoes Start backwards: it stops reading and waits for it, then tells the last state, and
+// only then gives the capability and the storage back.
 func (r *s3Receiver) Shutdown(ctx context.Context) error {
 	if r.cancel != nil {
 		r.cancel()
@@ -102,7 +169,32 @@ func (r *s3Receiver) Shutdown(ctx context.Context) error {
 		r.queue.Stop(ctx)
 		queues.leave(r.cfg)
 	}
-	r.running.Wait()
+	err := wait(ctx, &r.running)
+	if r.reporter != nil {
+		last, cancel := context.WithTimeout(ctx, lastWords)
+		r.reporter.Stop(last)
+		cancel()
+		r.reporter = nil
+	}
+	if err == nil {
+		err = r.checkpoint.Close(ctx)
+		r.checkpoint = checkpoint.Store{}
+	}
 	r.metrics.Shutdown()
-	return nil
+	return err
+}
+
+// wait waits for a group as long as ctx allows.
+func wait(ctx context.Context, group *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		group.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("reading has not ended: %w", ctx.Err())
+	}
 }

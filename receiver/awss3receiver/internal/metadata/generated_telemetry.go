@@ -37,6 +37,7 @@ type TelemetryBuilder struct {
 	ReceiverAwss3Objects         metric.Int64Counter
 	ReceiverAwss3ObjectsDropped  metric.Int64Counter
 	ReceiverAwss3ObjectsListed   metric.Int64Counter
+	ReceiverAwss3ObjectsUntagged metric.Int64Counter
 	ReceiverAwss3Records         metric.Int64Counter
 	ReceiverAwss3Retries         metric.Int64Counter
 	ReceiverAwss3SqsErrors       metric.Int64Counter
@@ -211,6 +212,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.ReceiverAwss3ObjectsListed, err = builder.meter.Int64Counter(
 		"otelcol_receiver_awss3_objects_listed",
 		metric.WithDescription("Objects that were found and are to be read. [Alpha]"),
+		metric.WithUnit("{objects}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3ObjectsUntagged, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_objects_untagged",
+		metric.WithDescription("Objects that were delivered and could not be tagged. [Alpha]"),
 		metric.WithUnit("{objects}"),
 	)
 	errs = errors.Join(errs, err)

@@ -42,6 +42,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverAwss3Objects.Add(context.Background(), 1)
 	tb.ReceiverAwss3ObjectsDropped.Add(context.Background(), 1)
 	tb.ReceiverAwss3ObjectsListed.Add(context.Background(), 1)
+	tb.ReceiverAwss3ObjectsUntagged.Add(context.Background(), 1)
 	tb.ReceiverAwss3Records.Add(context.Background(), 1)
 	tb.ReceiverAwss3Retries.Add(context.Background(), 1)
 	tb.ReceiverAwss3SqsErrors.Add(context.Background(), 1)
@@ -76,6 +77,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverAwss3ObjectsListed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3ObjectsUntagged(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverAwss3Records(t, testTel,

@@ -116,6 +116,11 @@ func (f Format) Step() Step { return f.step }
 // Timeless reports whether the text is the same at all times.
 func (f Format) Timeless() bool { return f.step == StepNone && !f.zoned }
 
+func (f Format) String() string { return f.layout }
+
+// Dated reports whether two times have the same text only where a clock was set back in between.
+func (f Format) Dated() bool { return f.dated }
+
 // At is the text for one time, in the zone that the time has.
 func (f Format) At(t time.Time) string { return timefmt.Format(t, f.layout) }
 
@@ -159,8 +164,8 @@ func (f Format) unitEnd(t time.Time) (time.Time, bool) {
 	return time.Date(year, month, day, hour, minute, second, 0, local.Location()).In(t.Location()), true
 }
 
-// truncate is the beginning of the partition around t: the earliest time that has the same text
-// without a change in between.
+// truncate is the beginning of the partition around t: the earliest time from which on the text is the
+// same until t.
 func (f Format) truncate(t time.Time) time.Time {
 	name, offset := t.Zone()
 	local := t.In(time.FixedZone(name, offset))
@@ -182,8 +187,12 @@ func (f Format) truncate(t time.Time) time.Time {
 		return t
 	}
 	begin := time.Date(year, month, day, hour, minute, second, 0, local.Location()).In(t.Location())
-	if zoneStart, _ := t.ZoneBounds(); !zoneStart.IsZero() && zoneStart.After(begin) {
-		return zoneStart.In(t.Location())
+	change, _ := t.ZoneBounds()
+	if change.IsZero() || !change.After(begin) {
+		return begin
 	}
-	return begin
+	if before := change.Add(-time.Second).In(t.Location()); f.At(before) == f.At(t) {
+		return f.truncate(before)
+	}
+	return change.In(t.Location())
 }

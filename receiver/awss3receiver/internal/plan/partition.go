@@ -59,8 +59,39 @@ func (r Range) Partitions() iter.Seq[Partition] {
 	}
 }
 
-// Begin is the time from which on the partition around t is read in whole, if the range does.
-func (r Range) Begin(t time.Time) time.Time { return r.Format.truncate(t.In(r.Location)) }
+// Begin is when the partition around a time begins.
+func (f Format) Begin(t time.Time, in *time.Location) time.Time { return f.truncate(t.In(in)) }
+
+// End is the first time, not before t, at which a partition begins.
+func (f Format) End(t time.Time, in *time.Location) time.Time {
+	begin := f.Begin(t, in)
+	if begin.Equal(t) {
+		return t
+	}
+	if next, ok := f.next(t.In(in)); ok {
+		return next
+	}
+	return t
+}
+
+// Settled is the latest time, not after t, up to which all partitions are over for good. Where a
+// clock is set back, partitions come a second time: they are over when they are that time.
+func (f Format) Settled(t time.Time, in *time.Location) time.Time {
+	end := f.truncate(t.In(in))
+	change, next := end.ZoneBounds()
+	for _, at := range [...]time.Time{change, next} {
+		if at.IsZero() {
+			continue
+		}
+		_, before := at.Add(-time.Second).In(in).Zone()
+		_, after := at.In(in).Zone()
+		back := time.Duration(before-after) * time.Second
+		if back > 0 && end.After(at.Add(-back)) && end.Before(at.Add(back)) {
+			return f.truncate(at.Add(-back).In(in))
+		}
+	}
+	return end
+}
 
 // memory is how long a key may come again after the clock was set back. The largest step that a
 // zone ever took is a day, over the date line.

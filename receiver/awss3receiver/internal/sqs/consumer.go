@@ -69,6 +69,9 @@ type Object struct {
 	Key       string
 	VersionID string // empty for the latest
 	Size      int64  // 0 if it is not known
+	// Last is whether no other key and no other signal is tried if there is no such object, or it is
+	// not of this signal.
+	Last bool
 }
 
 // Result is what became of an object.
@@ -100,6 +103,8 @@ type Consumer struct {
 	hands   *hands
 	waiting chan *held // unbuffered: to a worker
 	settled chan *held // done with, to be deleted
+	// candidates are the signals that have a pipeline, in the order in which they are tried.
+	candidates []pipeline.Signal
 
 	life  context.Context // ends when Stop begins: nothing new is begun
 	end   context.CancelFunc
@@ -128,6 +133,11 @@ func NewConsumer(api API, set Settings) *Consumer {
 		settled: make(chan *held, maxBatch),
 		over:    make(chan struct{}),
 		failing: make(map[string]struct{}),
+	}
+	for _, signal := range signals {
+		if slices.Contains(set.Signals, signal) {
+			c.candidates = append(c.candidates, signal)
+		}
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.work, c.abort = context.WithCancel(context.Background())
@@ -344,7 +354,5 @@ func (c *Consumer) recovered(operation string) {
 		c.set.Recovered()
 	}
 }
-
-func (c *Consumer) has(signal pipeline.Signal) bool { return slices.Contains(c.set.Signals, signal) }
 
 func seconds(d time.Duration) int32 { return int32(d / time.Second) }

@@ -85,8 +85,8 @@ func (c *Consumer) record(m *held, e *Event) (outcome string, ok bool) {
 	if keys = chosen(keys, c.set.Claim.Takes); len(keys) == 0 {
 		return c.unclaimed(m, e, RecordExcluded, "s3downloader.include, s3downloader.exclude")
 	}
-	for _, key := range keys {
-		outcome, ok = c.object(m, e, key)
+	for i, key := range keys {
+		outcome, ok = c.object(m, e, key, i == len(keys)-1)
 		if outcome != RecordMissing {
 			return outcome, ok
 		}
@@ -101,32 +101,30 @@ func chosen(keys []string, ok func(string) bool) []string {
 
 // object reads an object by one of its keys, into the pipeline of the signal that the key says, or
 // into the first that takes it where the key says none.
-func (c *Consumer) object(m *held, e *Event, key string) (outcome string, ok bool) {
-	candidates := signals[:]
+func (c *Consumer) object(m *held, e *Event, key string, lastKey bool) (outcome string, ok bool) {
+	candidates := c.candidates
 	if signal, ok := c.set.Claim.signal(key); ok {
-		if !c.has(signal) {
+		if !slices.Contains(candidates, signal) {
 			return c.unclaimed(m, e, RecordOtherSignal, "pipelines of "+signal.String())
 		}
 		candidates = []pipeline.Signal{signal}
 	}
 	o := Object{Bucket: e.Bucket, Key: key, VersionID: e.VersionID, Size: e.Size}
-	var failed Result
-	for _, signal := range candidates {
-		if !c.has(signal) {
-			continue
-		}
+	var unreadable Result
+	for i, signal := range candidates {
+		o.Last = lastKey && i == len(candidates)-1
 		switch r := c.set.Read(c.work, signal, o); r.Outcome {
 		case OutcomeDone:
 			return RecordDone, true
 		case OutcomeMissing:
 			return RecordMissing, false
 		case OutcomeUnreadable:
-			failed = r // another signal may be in it
+			unreadable = r // another signal may be in it
 		default:
 			return c.fail(m, e, r)
 		}
 	}
-	return c.fail(m, e, failed)
+	return c.fail(m, e, unreadable)
 }
 
 // fail tells of an object that was not read.

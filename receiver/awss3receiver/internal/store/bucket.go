@@ -34,9 +34,12 @@ const maxTags = 10
 // ErrTagsFull says that an object has no room for another tag.
 var ErrTagsFull = errors.New("the object has as many tags as there can be")
 
-// CheckBucket asks whether the bucket is there and may be listed. The error says what to do.
-func CheckBucket(ctx context.Context, api API, set Settings, bucket string) error {
-	_, err := api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(bucket)})
+// CheckBucket asks whether the bucket is there and what is below a prefix may be listed. The error
+// says what to do.
+func CheckBucket(ctx context.Context, api API, set Settings, bucket, prefix string) error {
+	_, err := api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket: aws.String(bucket), Prefix: optional(prefix), MaxKeys: aws.Int32(1),
+	})
 	if err != nil {
 		return Explain(err, set, bucket, ListPermission)
 	}
