@@ -40,8 +40,10 @@ type Server struct {
 	delay   atomic.Int64
 	counts  counters
 
-	mu    sync.Mutex
-	fault func(*http.Request) Fault
+	mu     sync.Mutex
+	fault  func(*http.Request) Fault
+	answer func(http.ResponseWriter, *http.Request) bool
+	tags   map[string][]string // names and values of each object, in turn
 }
 
 type counters struct{ list, get, head, tag atomic.Int64 }
@@ -53,7 +55,7 @@ func New(tb testing.TB, bucket string) *Server {
 	if err := backend.CreateBucket(bucket); err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{Bucket: bucket, backend: backend}
+	s := &Server{Bucket: bucket, backend: backend, tags: map[string][]string{}}
 	s.s3 = gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,6 +116,13 @@ func (s *Server) Fail(fault func(*http.Request) Fault) {
 	s.fault = fault
 }
 
+// Answer has each request answered by f where f returns true; nil ends that.
+func (s *Server) Answer(f func(http.ResponseWriter, *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = f
+}
+
 // Lists is how many listings were asked for, a page each.
 func (s *Server) Lists() int { return int(s.counts.list.Load()) }
 
@@ -161,8 +170,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.mu.Lock()
-	fault := s.fault
+	fault, answer := s.fault, s.answer
 	s.mu.Unlock()
+	if answer != nil && answer(w, r) {
+		return
+	}
 	kind := NoFault
 	if fault != nil {
 		kind = fault(r)
@@ -176,7 +188,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 	case Cut:
 		whole := &recorded{header: http.Header{}, status: http.StatusOK}
-		s.s3.ServeHTTP(whole, r)
+		s.serve(whole, r)
 		for name, values := range whole.header {
 			w.Header()[name] = values
 		}
@@ -185,8 +197,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).Flush()
 		reset(w)
 	default:
-		s.s3.ServeHTTP(w, r)
+		s.serve(w, r)
 	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if IsTag(r) {
+		s.serveTags(w, r)
+		return
+	}
+	s.s3.ServeHTTP(w, r)
 }
 
 // reset ends a connection without a goodbye.

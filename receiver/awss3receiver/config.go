@@ -242,6 +242,10 @@ func (c *Config) validateMode(errs *problems) {
 		errs.add(errEmptyRange)
 	}
 	if c.Follow {
+		format, err := c.S3Downloader.format()
+		if err == nil && !format.Dated() {
+			errs.addf("s3downloader.s3_partition_format: %q does not tell one date from another, which following needs", format)
+		}
 		if c.SettleDelay < 0 {
 			errs.addf("settle_delay: %v must be 0 or greater", c.SettleDelay)
 		}
@@ -296,7 +300,7 @@ func (c *S3DownloaderConfig) validate(errs *problems) {
 	if c.S3Partition != "" && c.S3PartitionFormat != minutePartitions {
 		errs.addf("s3downloader.s3_partition and s3downloader.s3_partition_format cannot be used together; leave out s3_partition, it is the former key")
 	}
-	if _, err := plan.ParseFormat(c.partitionFormat()); err != nil {
+	if _, err := c.format(); err != nil {
 		errs.addf("s3downloader.s3_partition_format: %w", err)
 	}
 	if _, err := c.location(); err != nil {
@@ -365,6 +369,11 @@ func (c *S3DownloaderConfig) partitionFormat() string {
 		return hourPartitions
 	}
 	return c.S3PartitionFormat
+}
+
+// format is the partition format, read.
+func (c *S3DownloaderConfig) format() (plan.Format, error) {
+	return plan.ParseFormat(c.partitionFormat())
 }
 
 // location is the zone of the times in the keys, the machine's where none is named.

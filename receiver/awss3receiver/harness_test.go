@@ -75,6 +75,7 @@ func (b *bench) config() *Config {
 func (b *bench) settings() receiver.Settings {
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = b.tel.NewTelemetrySettings()
+	set.ID = component.NewID(metadata.Type)
 	set.Logger = b.logger
 	return set
 }

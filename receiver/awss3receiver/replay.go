@@ -50,7 +50,7 @@ func (r *s3Receiver) replaySettings() (replay.Settings, error) {
 	if err != nil {
 		return replay.Settings{}, err
 	}
-	format, err := plan.ParseFormat(d.partitionFormat())
+	format, err := d.format()
 	if err != nil {
 		return replay.Settings{}, err
 	}
