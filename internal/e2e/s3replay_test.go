@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,8 +142,7 @@ func TestDemoS3(t *testing.T) {
 	const records = 60 * 10
 	for _, metric := range []string{"spans", "metric_points", "log_records"} {
 		eventually(t, metric, func() bool {
-			return strings.Contains(p.read(t, "127.0.0.1:8888", "/metrics"), "otelcol_receiver_accepted_"+metric) &&
-				metricValue(t, p.read(t, "127.0.0.1:8888", "/metrics"), "otelcol_receiver_accepted_"+metric) == records
+			return metricValue(t, p.read(t, ownMetrics, "/metrics"), "otelcol_receiver_accepted_"+metric) == records
 		})
 	}
 	c.signal(t, syscall.SIGINT)
@@ -152,17 +153,15 @@ func TestDemoS3(t *testing.T) {
 	assert.Empty(t, left, "what it stored")
 }
 
-// metricValue is the sum over all attributes of a metric in Prometheus' text format.
-func metricValue(t *testing.T, text, name string) float64 {
+// metricValue is the sum over all series of a metric in Prometheus' text format that begin like this
+// regular expression.
+func metricValue(t *testing.T, text, series string) float64 {
 	t.Helper()
 	sum := 0.0
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, name) {
-			var value float64
-			_, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &value)
-			require.NoError(t, err)
-			sum += value
-		}
+	for _, line := range regexp.MustCompile("(?m)^"+series+".*$").FindAllString(text, -1) {
+		value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		require.NoError(t, err)
+		sum += value
 	}
 	return sum
 }

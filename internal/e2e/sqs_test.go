@@ -9,6 +9,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,8 +24,12 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/s3sample"
 )
 
-// queueConfig is a collector that reads what a queue tells of into a pipeline of each signal.
-func queueConfig(b *bucket, q *queue, s *sink) string {
+// queueConfig is a collector that reads what a queue tells of into a pipeline of each signal. Its own
+// metrics are at p.
+func queueConfig(t *testing.T, b *bucket, q *queue, s *sink, p movedPorts) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(p.free(t, ownMetrics))
+	require.NoError(t, err)
 	return fmt.Sprintf(`
 receivers:
   aws_s3:
@@ -43,12 +49,19 @@ exporters:
     compression: none
     sending_queue: {enabled: false}
 service:
+  telemetry:
+    metrics:
+      level: normal
+      readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %s}}}}]
   pipelines:
     traces: {receivers: [aws_s3], exporters: [otlp_http]}
     metrics: {receivers: [aws_s3], exporters: [otlp_http]}
     logs: {receivers: [aws_s3], exporters: [otlp_http]}
-`, bucketName, b.server.URL(), q.url, localaws.Region, q.server.URL(), s.url)
+`, bucketName, b.server.URL(), q.url, localaws.Region, q.server.URL(), s.url, port)
 }
+
+// ownMetrics is where the examples have a collector's own metrics.
+const ownMetrics = "127.0.0.1:8888"
 
 // deadLetters makes a queue beside q, where a message goes that was given out so many times.
 func (q *queue) deadLetters(t *testing.T, receives int) *queue {
@@ -91,7 +104,8 @@ func TestQueueOfThreeSignals(t *testing.T) {
 	q := startQueue(t, nil)
 	b := startBucket(t, q.send)
 	s := startSink(t, nil)
-	c := startCollector(t, distribution(t), queueConfig(b, q, s))
+	p := movedPorts{}
+	c := startCollector(t, distribution(t), queueConfig(t, b, q, s, p))
 	c.waitReady(t, 1)
 	for i := range minutes {
 		for _, signal := range s3sample.Signals {
@@ -124,7 +138,8 @@ func TestQueueKeepsWhatTakesLong(t *testing.T) {
 	for i, signal := range s3sample.Signals {
 		b.putSample(t, signal, sampleStart.Add(time.Duration(i)*time.Minute), records)
 	}
-	c := startCollector(t, distribution(t), queueConfig(b, q, s))
+	p := movedPorts{}
+	c := startCollector(t, distribution(t), queueConfig(t, b, q, s, p))
 	q.waitEmpty(t)
 
 	for i, signal := range s3sample.Signals {
@@ -134,6 +149,9 @@ func TestQueueKeepsWhatTakesLong(t *testing.T) {
 	visible, _ := dead.messages(t)
 	assert.Equal(t, "0", visible, "a message was given out twice")
 	assert.Equal(t, len(s3sample.Signals), s.requests(), "a request for each object, and none again")
+	own := p.read(t, ownMetrics, "/metrics")
+	assert.Zero(t, metricValue(t, own, "otelcol_receiver_awss3_sqs_redeliveries"))
+	assert.Greater(t, metricValue(t, own, "otelcol_receiver_awss3_sqs_extensions"), 3.0*5)
 	c.stop(t)
 }
 
@@ -145,7 +163,8 @@ func TestQueueLeavesPoison(t *testing.T) {
 	dead := q.deadLetters(t, receives)
 	b := startBucket(t, q.send)
 	s := startSink(t, nil)
-	c := startCollector(t, distribution(t), queueConfig(b, q, s))
+	p := movedPorts{}
+	c := startCollector(t, distribution(t), queueConfig(t, b, q, s, p))
 	c.waitReady(t, 1)
 	b.put(t, "telemetry/logs_1.json", []byte("this is no JSON"))
 	b.put(t, "telemetry/logs_2.parquet", []byte("PAR1"))
@@ -163,6 +182,17 @@ func TestQueueLeavesPoison(t *testing.T) {
 		require.Len(t, lines, receives, key)
 		assert.Equal(t, receives, lines[receives-1].ReceiveCount)
 	}
+	own := p.read(t, ownMetrics, "/metrics")
+	for metric, want := range map[string]float64{
+		`settled{.*settlement="kept"`:            3 * receives,
+		`records{.*outcome="decode_failed"`:      receives,
+		`records{.*outcome="unsupported_format"`: receives,
+		`records{.*outcome="invalid_json"`:       receives,
+		`records{.*outcome="done"`:               1,
+		`redeliveries`:                           3 * (receives - 1),
+	} {
+		assert.InDelta(t, want, metricValue(t, own, "otelcol_receiver_awss3_sqs_"+metric), 0, metric)
+	}
 	c.stop(t)
 }
 
@@ -179,11 +209,50 @@ func TestQueueGetsBackWhatIsNotDone(t *testing.T) {
 		return false
 	})
 	b.putSample(t, pipeline.SignalLogs, sampleStart, 1)
-	c := startCollector(t, distribution(t), queueConfig(b, q, s))
+	p := movedPorts{}
+	c := startCollector(t, distribution(t), queueConfig(t, b, q, s, p))
 	<-stuck
 	c.stop(t)
 
 	visible, inFlight := q.messages(t)
 	assert.Equal(t, "1", visible)
 	assert.Equal(t, "0", inFlight)
+}
+
+// TestQueueSurvivesKills kills the collector in the middle a few times: all comes in the end, and what
+// was in hand may come twice.
+func TestQueueSurvivesKills(t *testing.T) {
+	t.Parallel()
+	const minutes, records, kills, workers = 60, 3, 3, 4
+	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "1"})
+	b := startBucket(t, q.send)
+	s := startSink(t, func(ctx context.Context, _ int) bool { // slow enough to be hit in the middle
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return true
+	})
+	for i := range minutes {
+		b.putSample(t, pipeline.SignalLogs, sampleStart.Add(time.Duration(i)*time.Minute), records)
+	}
+	p := movedPorts{}
+	config := queueConfig(t, b, q, s, p)
+	for range kills {
+		c := startCollector(t, distribution(t), config)
+		goal := s.requests() + minutes/kills/2
+		eventually(t, "messages are read", func() bool { return s.requests() >= goal })
+		c.kill()
+	}
+	c := startCollector(t, distribution(t), config)
+	q.waitEmpty(t)
+	c.stop(t)
+
+	came := s.of(pipeline.SignalLogs)
+	once := slices.Compact(slices.Sorted(slices.Values(came)))
+	assert.ElementsMatch(t, sequences(minutes, records), once)
+	// A message that is done is deleted a moment later, together with others.
+	most := kills * (2*workers + 10) * records
+	t.Logf("%d records, %d twice, at most %d", len(came), len(came)-len(once), most)
+	assert.LessOrEqual(t, len(came)-len(once), most)
 }
