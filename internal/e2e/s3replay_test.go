@@ -142,7 +142,7 @@ func TestDemoS3(t *testing.T) {
 	const records = 60 * 10
 	for _, metric := range []string{"spans", "metric_points", "log_records"} {
 		eventually(t, metric, func() bool {
-			return metricValue(t, p.read(t, ownMetrics, "/metrics"), "otelcol_receiver_accepted_"+metric) == records
+			return metricValue(t, p.metrics(t), "otelcol_receiver_accepted_"+metric) == records
 		})
 	}
 	c.signal(t, syscall.SIGINT)

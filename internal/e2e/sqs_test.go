@@ -60,9 +60,6 @@ service:
 `, bucketName, b.server.URL(), q.url, localaws.Region, q.server.URL(), s.url, port)
 }
 
-// ownMetrics is where the examples have a collector's own metrics.
-const ownMetrics = "127.0.0.1:8888"
-
 // deadLetters makes a queue beside q, where a message goes that was given out so many times.
 func (q *queue) deadLetters(t *testing.T, receives int) *queue {
 	t.Helper()
@@ -149,7 +146,7 @@ func TestQueueKeepsWhatTakesLong(t *testing.T) {
 	visible, _ := dead.messages(t)
 	assert.Equal(t, "0", visible, "a message was given out twice")
 	assert.Equal(t, len(s3sample.Signals), s.requests(), "a request for each object, and none again")
-	own := p.read(t, ownMetrics, "/metrics")
+	own := p.metrics(t)
 	assert.Zero(t, metricValue(t, own, "otelcol_receiver_awss3_sqs_redeliveries"))
 	assert.Greater(t, metricValue(t, own, "otelcol_receiver_awss3_sqs_extensions"), 3.0*5)
 	c.stop(t)
@@ -182,7 +179,7 @@ func TestQueueLeavesPoison(t *testing.T) {
 		require.Len(t, lines, receives, key)
 		assert.Equal(t, receives, lines[receives-1].ReceiveCount)
 	}
-	own := p.read(t, ownMetrics, "/metrics")
+	own := p.metrics(t)
 	for metric, want := range map[string]float64{
 		`settled{.*settlement="kept"`:            3 * receives,
 		`records{.*outcome="decode_failed"`:      receives,
