@@ -149,11 +149,22 @@ func (r *s3Receiver) readOne(ctx context.Context, o sqs.Object) sqs.Result {
 	r.reading.Add(1)
 	r.tracker.Begin(o.Key)
 	out := r.ingester.Ingest(ctx, object)
-	outcome := queueOutcome(out)
-	if o.Last || outcome == sqs.OutcomeDone || outcome == sqs.OutcomeFailed {
-		r.account(out)
+	if out.Reason == ingest.Denied && object.VersionID != "" {
+		// Another permission is asked for a version, and who gave none of it means the object all the
+		// same.
+		object.VersionID = ""
+		out = r.ingester.Ingest(ctx, object)
 	}
-	if outcome == sqs.OutcomeDone && out.Reason == ingest.Delivered && r.cfg.S3Downloader.TagObjectAfterIngestion {
+	outcome := queueOutcome(out)
+	switch outcome {
+	case sqs.OutcomeMissing:
+		r.account(out, o.LastKey)
+	case sqs.OutcomeUnreadable:
+		r.account(out, o.LastSignal)
+	default:
+		r.account(out, true)
+	}
+	if out.Reason == ingest.Delivered && r.cfg.S3Downloader.TagObjectAfterIngestion {
 		r.tagOne(ctx, object)
 	}
 	if r.reading.Add(-1) == 0 {
@@ -162,9 +173,9 @@ func (r *s3Receiver) readOne(ctx context.Context, o sqs.Object) sqs.Result {
 	return sqs.Result{Outcome: outcome, Reason: string(out.Reason), Err: out.Err}
 }
 
-// account tells of an object that is done with, for now.
-func (r *s3Receiver) account(out ingest.Outcome) {
-	if out.Reason == ingest.Stopped {
+// account tells of an object, unless it is tried in another way yet.
+func (r *s3Receiver) account(out ingest.Outcome, last bool) {
+	if !last || out.Reason == ingest.Stopped {
 		return
 	}
 	r.monitor.Found()

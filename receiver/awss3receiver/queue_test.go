@@ -4,6 +4,7 @@
 package awss3receiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -11,9 +12,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/otel-fleetview/fleetview/internal/ingestprogress"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/fetch"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/ingest"
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/metadata"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/sqs"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
 )
@@ -93,6 +97,78 @@ func TestQueueOutcome(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, queueOutcome(tt.out)) })
 	}
+}
+
+// oneIngester answers each object as it is told, and remembers them.
+type oneIngester struct {
+	ingest.Ingester
+
+	answer func(store.Object) ingest.Outcome
+	asked  []store.Object
+}
+
+func (i *oneIngester) Ingest(_ context.Context, o store.Object) ingest.Outcome {
+	i.asked = append(i.asked, o)
+	return i.answer(o)
+}
+
+func TestAVersionThatMayNotBeReadIsReadAsTheObject(t *testing.T) {
+	in := &oneIngester{answer: func(o store.Object) ingest.Outcome {
+		if o.VersionID != "" {
+			return ingest.Outcome{Reason: ingest.Denied}
+		}
+		return ingest.Outcome{Reason: ingest.Delivered}
+	}}
+	r := queueReceiver(t, in)
+
+	result := r.readOne(t.Context(), sqs.Object{Bucket: "bucket", Key: "logs_1", VersionID: "v", Size: 5})
+
+	assert.Equal(t, sqs.OutcomeDone, result.Outcome)
+	assert.Equal(t, []store.Object{
+		{Bucket: "bucket", Key: "logs_1", VersionID: "v", Size: 5},
+		{Bucket: "bucket", Key: "logs_1", Size: 5},
+	}, in.asked)
+}
+
+func TestObjectsOfAQueueAreCountedOnce(t *testing.T) {
+	in := &oneIngester{answer: func(o store.Object) ingest.Outcome {
+		switch o.Key {
+		case "logs_gone":
+			return ingest.Outcome{Reason: ingest.NotFound}
+		case "logs_other":
+			return ingest.Outcome{Reason: ingest.WrongSignal}
+		default:
+			return ingest.Outcome{Reason: ingest.Delivered, Bytes: o.Size}
+		}
+	}}
+	r := queueReceiver(t, in)
+	for _, o := range []sqs.Object{
+		{Key: "logs_gone"},
+		{Key: "logs_gone", LastKey: true},
+		{Key: "logs_other", LastKey: true},
+		{Key: "logs_other", LastSignal: true},
+		{Key: "logs_1", Size: 7},
+	} {
+		r.readOne(t.Context(), o)
+	}
+
+	p := r.tracker.Snapshot()
+	assert.Equal(t, ingestprogress.StateWaiting, p.State)
+	assert.EqualValues(t, 3, p.ObjectsDone)
+	assert.EqualValues(t, 3, p.ObjectsListed)
+	assert.EqualValues(t, 7, p.BytesDone)
+	assert.Equal(t, map[string]uint64{"not_found": 1, "wrong_signal": 1}, p.Failures)
+}
+
+// queueReceiver is a receiver of logs that is not started.
+func queueReceiver(t *testing.T, in ingest.Ingester) *s3Receiver {
+	t.Helper()
+	cfg := queueConfig(func(*SQSConfig) {})
+	t.Cleanup(func() { queues.leave(cfg) })
+	r, err := newReceiver(cfg, receivertest.NewNopSettings(metadata.Type), output{signal: "logs"})
+	require.NoError(t, err)
+	r.ingester = in
+	return r
 }
 
 func TestReceiversOfOneConfigurationAreOneGroup(t *testing.T) {

@@ -69,9 +69,9 @@ type Object struct {
 	Key       string
 	VersionID string // empty for the latest
 	Size      int64  // 0 if it is not known
-	// Last is whether no other key and no other signal is tried if there is no such object, or it is
-	// not of this signal.
-	Last bool
+	// LastKey is whether no other key is tried if there is no such object, LastSignal whether no other
+	// signal is if it is not of this one.
+	LastKey, LastSignal bool
 }
 
 // Result is what became of an object.
@@ -114,7 +114,6 @@ type Consumer struct {
 	hush  context.CancelFunc
 	over  chan struct{} // closed when nothing runs any more
 
-	stop  sync.Once
 	terms terms // written before the goroutines start that read it
 
 	statusMu sync.Mutex
@@ -148,11 +147,11 @@ func NewConsumer(api API, set Settings) *Consumer {
 // Start begins to take messages and returns at once. It may be called once.
 func (c *Consumer) Start() { go c.run() }
 
-// Stop ends the consumer and waits for that, whether it was started or not is the caller's to know.
-// What is being read gets a moment to be finished; what is not finished then, or when ctx ends, is
-// given back to the queue. Stopping again waits too.
+// Stop ends a consumer that was started, and waits for that. What is being read gets a moment to be
+// finished; what is not finished then, or when ctx ends, is given back to the queue. Stopping again
+// waits too.
 func (c *Consumer) Stop(ctx context.Context) {
-	c.stop.Do(c.end)
+	c.end()
 	drain := time.AfterFunc(drainLimit, c.abort)
 	hush := time.AfterFunc(drainLimit+releaseLimit, c.hush)
 	defer drain.Stop()

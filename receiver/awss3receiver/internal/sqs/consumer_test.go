@@ -68,6 +68,7 @@ type bench struct {
 
 	mu     sync.Mutex
 	read   []string                  // guarded by mu: signal and key
+	last   [][2]bool                 // guarded by mu: LastKey, LastSignal of each
 	status []error                   // guarded by mu: nil when it had recovered
 	answer func(key string) Result   // guarded by mu
 	wait   func(ctx context.Context) // fixed before the consumer starts
@@ -108,6 +109,7 @@ func newBench(t *testing.T, q *fakeQueue, change func(*bench, *Settings)) *bench
 func (b *bench) readObject(ctx context.Context, signal pipeline.Signal, o Object) Result {
 	b.mu.Lock()
 	b.read = append(b.read, signal.String()+" "+o.Key)
+	b.last = append(b.last, [2]bool{o.LastKey, o.LastSignal})
 	answer := b.answer
 	b.mu.Unlock()
 	b.wait(ctx)
@@ -373,10 +375,12 @@ func TestAKeyThatTellsNoSignalIsTriedInEachPipeline(t *testing.T) {
 			}
 			return Result{}
 		})
-		q.send(created("p/x.json"))
+		q.send(created("p/x+y.json"))
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 
-		assert.Equal(t, []string{"traces p/x.json", "metrics p/x.json", "logs p/x.json"}, b.reads())
+		assert.Equal(t, []string{"traces p/x y.json", "metrics p/x y.json", "logs p/x y.json"}, b.reads())
+		assert.Equal(t, [][2]bool{{false, false}, {false, false}, {false, true}}, b.last)
 		assert.Empty(t, q.left())
 		b.stop(t)
 	})

@@ -109,10 +109,10 @@ func (c *Consumer) object(m *held, e *Event, key string, lastKey bool) (outcome 
 		}
 		candidates = []pipeline.Signal{signal}
 	}
-	o := Object{Bucket: e.Bucket, Key: key, VersionID: e.VersionID, Size: e.Size}
+	o := Object{Bucket: e.Bucket, Key: key, VersionID: e.VersionID, Size: e.Size, LastKey: lastKey}
 	var unreadable Result
 	for i, signal := range candidates {
-		o.Last = lastKey && i == len(candidates)-1
+		o.LastSignal = i == len(candidates)-1
 		switch r := c.set.Read(c.work, signal, o); r.Outcome {
 		case OutcomeDone:
 			return RecordDone, true
