@@ -47,7 +47,7 @@ type s3Receiver struct {
 	queue   *sqs.Group // shared with the other signals of this id; nil without sqs
 
 	// Owned by Start and Shutdown, which are not called at once.
-	client     store.API
+	client     *store.Client
 	ingester   ingest.Ingester
 	checkpoint checkpoint.Store
 	reporter   *progress.Reporter // nil without notifications
@@ -179,6 +179,9 @@ func (r *s3Receiver) Shutdown(ctx context.Context) error {
 	if err == nil {
 		err = r.checkpoint.Close(ctx)
 		r.checkpoint = checkpoint.Store{}
+	}
+	if r.client != nil {
+		r.client.Close()
 	}
 	r.metrics.Shutdown()
 	return err

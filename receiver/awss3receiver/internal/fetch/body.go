@@ -24,6 +24,14 @@ import (
 // DefaultPartBytes is how much of an object is asked for at once.
 const DefaultPartBytes = 8 << 20
 
+// maxSilence is how long a store may say nothing before a request is given up and made again. The
+// SDK's own retries of it count.
+const maxSilence = time.Minute
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // ErrChanged says that an object was replaced while it was read.
 var ErrChanged = errors.New("the object was replaced while it was read")
 
@@ -215,6 +223,11 @@ func (b *Body) part(offset int64) ([]byte, error) {
 // large the object is and which one: all others have to be of the same.
 func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 	began := time.Now()
+	// A connection that is open and silent is given up.
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	silence := time.AfterFunc(maxSilence, cancel)
+	defer silence.Stop()
 	in := &s3.GetObjectInput{Bucket: aws.String(b.object.Bucket), Key: aws.String(b.object.Key)}
 	if b.object.VersionID != "" {
 		in.VersionId = aws.String(b.object.VersionID)
@@ -229,7 +242,7 @@ func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 	if !whole {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", from, min(offset+partBytes, b.size)-1))
 	}
-	out, err := b.fetcher.API.GetObject(b.ctx, in)
+	out, err := b.fetcher.API.GetObject(ctx, in)
 	if err != nil {
 		return data, err
 	}
@@ -241,7 +254,11 @@ func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 		data = append(make([]byte, 0, want), data...)
 	}
 	before := len(data)
-	n, err := io.ReadFull(out.Body, data[before:min(partBytes, b.size-offset)])
+	heard := readerFunc(func(p []byte) (int, error) {
+		silence.Reset(maxSilence)
+		return out.Body.Read(p)
+	})
+	n, err := io.ReadFull(heard, data[before:min(partBytes, b.size-offset)])
 	b.fetcher.Observer.Got(int64(n), time.Since(began))
 	if err != nil {
 		return data[:before+n], fmt.Errorf("the answer broke off after %d bytes: %w", from+int64(n), err)

@@ -55,6 +55,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{Server: s3test.New(t, "bucket")}
 	api, err := store.NewS3(t.Context(), store.Settings{Region: "us-east-1", Endpoint: r.URL, PathStyle: true, RetryMaxAttempts: 1, RetryMaxBackoff: time.Second})
 	require.NoError(t, err)
+	t.Cleanup(api.Close)
 	r.consume = func(_ context.Context, logs plog.Logs) error {
 		for _, resource := range logs.ResourceLogs().All() {
 			for _, scope := range resource.ScopeLogs().All() {

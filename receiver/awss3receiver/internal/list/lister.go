@@ -24,6 +24,9 @@ import (
 // OperationList is what an Observer is told of.
 const OperationList = "list"
 
+// maxSilence is how long a page may take, with the SDK's own retries, before it is asked for again.
+const maxSilence = time.Minute
+
 // ErrUnordered says that a store lists keys in another order than their own.
 var ErrUnordered = errors.New("the store does not list keys in their order: set s3downloader.list_by_partition")
 
@@ -206,7 +209,9 @@ func (l *Lister) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 	pace := backoff.New(l.Retry)
 	for failed := false; ; failed = true {
 		began := time.Now()
-		out, err := l.API.ListObjectsV2(ctx, in)
+		asking, cancel := context.WithTimeout(ctx, maxSilence)
+		out, err := l.API.ListObjectsV2(asking, in)
+		cancel()
 		l.Observer.Listed(time.Since(began))
 		switch {
 		case err == nil:

@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -77,13 +79,25 @@ func CheckEndpoint(endpoint string) error {
 }
 
 // Load makes the SDK's configuration: the default chain of credentials, or a role assumed with them,
-// and how requests are retried. It asks nobody anything.
-func Load(ctx context.Context, set Settings) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx,
+// and how requests are retried. It asks nobody anything. Clients made of it share connections, which
+// closing ends when they are not in use.
+func Load(ctx context.Context, set Settings) (cfg aws.Config, closing func(), err error) {
+	transport := awshttp.NewBuildableClient().GetTransport()
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = connections, connections
+	options := []func(*config.LoadOptions) error{
 		config.WithRegion(set.Region),
-		config.WithRetryer(func() aws.Retryer { return set.retryer() }))
+		config.WithRetryer(func() aws.Retryer { return set.retryer() }),
+	}
+	own := &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	closing = transport.CloseIdleConnections
+	cfg, err = config.LoadDefaultConfig(ctx, append(options, config.WithHTTPClient(own))...)
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("AWS configuration of this process: %w", err)
+		// Certificates of AWS_CA_BUNDLE go only into a client that the SDK has made.
+		cfg, err = config.LoadDefaultConfig(ctx, options...)
+		closing = func() {}
+	}
+	if err != nil {
+		return aws.Config{}, nil, fmt.Errorf("AWS configuration of this process: %w", err)
 	}
 	if set.RoleARN != "" {
 		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), set.RoleARN, func(o *stscreds.AssumeRoleOptions) {
@@ -93,24 +107,40 @@ func Load(ctx context.Context, set Settings) (aws.Config, error) {
 		})
 		cfg.Credentials = aws.NewCredentialsCache(provider)
 	}
-	return cfg, nil
+	return cfg, closing, nil
 }
 
-// NewS3 makes a client. It connects to nothing.
-func NewS3(ctx context.Context, set Settings) (*s3.Client, error) {
-	cfg, err := Load(ctx, set)
+// connections is how many to one store are kept for the next request.
+const connections = 128
+
+// Client is an S3 client with connections of its own.
+type Client struct {
+	*s3.Client
+
+	closing func()
+}
+
+// NewS3 makes a client. It connects to nothing. It has to be closed.
+func NewS3(ctx context.Context, set Settings) (*Client, error) {
+	cfg, closing, err := Load(ctx, set)
 	if err != nil {
 		return nil, err
 	}
-	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+	return &Client{closing: closing, Client: s3.NewFromConfig(cfg, func(o *s3.Options) {
 		if set.Endpoint != "" {
 			o.BaseEndpoint = aws.String(set.Endpoint)
 		}
 		o.UsePathStyle = set.PathStyle
 		// Many stores send no checksums, and a line for each object would say so.
 		o.DisableLogOutputChecksumValidationSkipped = true
-	}), nil
+	})}, nil
 }
+
+// noRedirect has a redirect be the answer: a request is signed for the host that it is sent to.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Close ends the connections that are kept.
+func (c *Client) Close() { c.closing() }
 
 func (set Settings) retryer() aws.Retryer {
 	var inner aws.RetryerV2
