@@ -95,7 +95,11 @@ func (r *s3Receiver) startQueue(ctx context.Context) error {
 // openQueue completes the settings of a consumer with what the configuration says.
 func (r *s3Receiver) openQueue(ctx context.Context, set sqs.Settings) (*sqs.Consumer, error) {
 	c := r.cfg.SQS
-	cfg, err := store.Load(ctx, store.Settings{
+	filter, err := plan.NewFilter(r.cfg.S3Downloader.Include, r.cfg.S3Downloader.Exclude)
+	if err != nil {
+		return nil, fmt.Errorf("s3downloader: %w", err)
+	}
+	cfg, closing, err := store.Load(ctx, store.Settings{
 		Region: c.Region, Endpoint: c.Endpoint,
 		RoleARN: c.RoleARN, ExternalID: string(c.ExternalID),
 		RetryMode: store.RetryStandard, RetryMaxAttempts: store.DefaultRetryMaxAttempts, RetryMaxBackoff: store.DefaultRetryMaxBackoff,
@@ -103,10 +107,7 @@ func (r *s3Receiver) openQueue(ctx context.Context, set sqs.Settings) (*sqs.Cons
 	if err != nil {
 		return nil, fmt.Errorf("sqs: %w", err)
 	}
-	filter, err := plan.NewFilter(r.cfg.S3Downloader.Include, r.cfg.S3Downloader.Exclude)
-	if err != nil {
-		return nil, fmt.Errorf("s3downloader: %w", err)
-	}
+	set.Ended = closing
 	set.QueueURL = c.QueueURL
 	set.MaxMessages = int32(or(c.MaxNumberOfMessages, defaultQueueMessages))
 	set.Wait = int32(or(c.WaitTimeSeconds, defaultQueueWait))
@@ -126,11 +127,14 @@ func (r *s3Receiver) openQueue(ctx context.Context, set sqs.Settings) (*sqs.Cons
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}
 	}), set)
-	err = r.metrics.RegisterReceiverAwss3SqsInFlightCallback(func(_ context.Context, o metric.Int64Observer) error {
+	if err := r.metrics.RegisterReceiverAwss3SqsInFlightCallback(func(_ context.Context, o metric.Int64Observer) error {
 		o.Observe(int64(consumer.InHand()))
 		return nil
-	})
-	return consumer, err
+	}); err != nil {
+		closing()
+		return nil, err
+	}
+	return consumer, nil
 }
 
 func or(value *int64, otherwise int64) int64 {

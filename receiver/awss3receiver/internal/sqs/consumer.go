@@ -57,6 +57,8 @@ type Settings struct {
 	// Failing and Recovered show that the queue fails, and that it does no longer. Neither may block.
 	Failing   func(error)
 	Recovered func()
+	// Ended is called when the consumer asks the queue nothing any more.
+	Ended func()
 }
 
 // Read reads one object and hands all that is in it to the pipeline of a signal. It tries again what
@@ -170,6 +172,7 @@ func (c *Consumer) InHand() int { return c.hands.len() }
 
 func (c *Consumer) run() {
 	defer close(c.over)
+	defer c.set.Ended()
 	defer c.end()
 	defer c.abort()
 	defer c.hush()

@@ -97,6 +97,7 @@ func newBench(t *testing.T, q *fakeQueue, change func(*bench, *Settings)) *bench
 		Logger:      zap.New(core),
 		Failing:     b.report,
 		Recovered:   func() { b.report(nil) },
+		Ended:       func() { b.add("ended", 1) },
 	}
 	if change != nil {
 		change(b, &set)
@@ -147,6 +148,7 @@ func (b *bench) stop(t *testing.T) {
 	t.Helper()
 	b.consumer.Stop(t.Context())
 	assert.Zero(t, b.consumer.InHand())
+	assert.Equal(t, 1, b.of("ended"))
 }
 
 // created is a message of S3 that tells of objects of a bucket.
@@ -639,7 +641,7 @@ func TestAGroupSharesOneConsumer(t *testing.T) {
 			opened++
 			set.QueueURL, set.MaxMessages, set.Wait, set.Workers = "q", 10, 20, 4
 			set.Claim = Claim{Bucket: "telemetry", NamesSignal: true, Takes: takesAll}
-			set.Observer, set.Logger = c, zap.NewNop()
+			set.Observer, set.Logger, set.Ended = c, zap.NewNop(), func() {}
 			return NewConsumer(q, set), nil
 		}
 		for _, signal := range signals {
