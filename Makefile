@@ -12,18 +12,23 @@ SHELL := /bin/bash
 # installed by version, because its go.mod has replace directives.
 OCB_VERSION           := v0.155.0
 GOLANGCI_LINT_VERSION := v2.15.0
+# The servers that stand in for AWS. fauxqs's version is in internal/localaws/fauxqs/package.json.
+VERSITYGW_VERSION     := v1.8.0
 
 TOOLS         := $(CURDIR)/.tools
 OCB           := $(TOOLS)/bin/builder
 GOLANGCI_LINT := $(TOOLS)/bin/golangci-lint
 MDATAGEN      := $(TOOLS)/bin/mdatagen
+FAUXQS        := $(TOOLS)/fauxqs
 
 # A stamp names the version, so that another version is another target.
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
 GOLANGCI_LINT_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION).stamp
+VERSITYGW_STAMP     := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 
 DIST      := build
 BIN       := bin/otelcol-fleetview
+DEMO_S3   := bin/demo-s3
 TEST_DIST := build-e2e
 TEST_BIN  := bin/otelcol-fleetview-e2e
 
@@ -47,6 +52,10 @@ help: ## list the targets
 run: build ## build the distribution and start it on testdata/fleetview.yaml: page on http://127.0.0.1:4321
 	exec $(BIN) --config testdata/fleetview.yaml
 
+.PHONY: demo-s3
+demo-s3: build $(VERSITYGW_STAMP) $(DEMO_S3) ## replay a day of telemetry from a bucket on this machine: progress on http://127.0.0.1:4321
+	exec $(DEMO_S3) -tools $(TOOLS) -collector $(BIN) -config testdata/demo-s3.yaml
+
 .PHONY: build
 build: $(DIST)/.generated ## build bin/otelcol-fleetview with ocb
 	@mkdir -p bin
@@ -69,13 +78,18 @@ $(TEST_DIST)/.generated: internal/e2e/builder-config.sh builder-config.yaml go.m
 	$(OCB) --config $(TEST_DIST)/builder-config.yaml --skip-compilation
 	@touch $@
 
+.PHONY: $(DEMO_S3)
+$(DEMO_S3):
+	@mkdir -p bin
+	$(GO_STATIC) go build -o $@ ./internal/s3demo
+
 .PHONY: test
 test: ## unit and in-process integration tests; needs Go alone
 	@$(if $(RACE),:,echo "no C compiler: running without the race detector")
 	go test $(RACE) $(TEST_FLAGS) $(PKG)
 
 .PHONY: e2e
-e2e: build build-e2e ## the built binary against real servers and a real browser; needs chromium
+e2e: build build-e2e localaws $(DEMO_S3) ## the built binary against real servers and a real browser; needs npm and chromium
 	@internal/e2e/chromium.sh > /dev/null
 	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
 
@@ -117,6 +131,21 @@ $(GOLANGCI_LINT_STAMP):
 
 $(MDATAGEN): internal/tools/go.mod internal/tools/go.sum
 	go -C internal/tools build -o $@ go.opentelemetry.io/collector/cmd/mdatagen
+	@touch $@
+
+.PHONY: localaws
+localaws: $(VERSITYGW_STAMP) $(FAUXQS)/.installed ## install the servers that stand in for AWS in tests: versitygw and fauxqs; needs npm
+
+$(VERSITYGW_STAMP):
+	GOBIN=$(TOOLS)/bin $(GO_STATIC) go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+	@rm -f $(TOOLS)/versitygw-*.stamp && touch $@
+
+# fauxqs needs a Node.js of 22.5 or newer: one comes with it for Linux, elsewhere it is the one on
+# the PATH. No package may run a script.
+$(FAUXQS)/.installed: $(wildcard internal/localaws/fauxqs/*)
+	@command -v npm > /dev/null || { echo "fauxqs is installed with npm: install it (Debian: apt-get install -y npm)" >&2; exit 1; }
+	@mkdir -p $(FAUXQS) && cp $^ $(FAUXQS)/
+	cd $(FAUXQS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: clean

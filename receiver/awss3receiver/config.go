@@ -131,6 +131,14 @@ type SQSConfig struct {
 	Endpoint            string `mapstructure:"endpoint"`
 	MaxNumberOfMessages *int64 `mapstructure:"max_number_of_messages"`
 	WaitTimeSeconds     *int64 `mapstructure:"wait_time_seconds"`
+	// RoleARN is a role to assume for the queue alone, ExternalID what its owner asks for.
+	RoleARN    string              `mapstructure:"role_arn"`
+	ExternalID configopaque.String `mapstructure:"external_id"`
+	// Workers is how many messages are worked on at a time, 4 if it is not set.
+	Workers *int64 `mapstructure:"workers"`
+	// Unclaimed says what becomes of a message about an object that is not for this receiver: delete
+	// if it is not set, or keep.
+	Unclaimed string `mapstructure:"unclaimed"`
 
 	_ struct{}
 }
@@ -259,6 +267,27 @@ func (c *SQSConfig) validate(errs *problems) {
 	}
 	if c.MaxNumberOfMessages != nil && (*c.MaxNumberOfMessages < 1 || *c.MaxNumberOfMessages > 10) {
 		errs.addf("sqs.max_number_of_messages must be between 1 and 10")
+	}
+	c.validateAccess(errs)
+	if c.Workers != nil && (*c.Workers < 1 || *c.Workers > maxQueueWorkers) {
+		errs.addf("sqs.workers must be between 1 and %d", maxQueueWorkers)
+	}
+	switch c.Unclaimed {
+	case "", unclaimedDelete, unclaimedKeep:
+	default:
+		errs.addf("sqs.unclaimed: %q is neither %s nor %s", c.Unclaimed, unclaimedDelete, unclaimedKeep)
+	}
+}
+
+func (c *SQSConfig) validateAccess(errs *problems) {
+	if c.RoleARN == "" && c.ExternalID != "" {
+		errs.addf("sqs.external_id needs sqs.role_arn")
+	}
+	if c.RoleARN != "" && !strings.HasPrefix(c.RoleARN, "arn:") {
+		errs.addf("sqs.role_arn: %q does not begin with arn:", c.RoleARN)
+	}
+	if err := store.CheckEndpoint(c.Endpoint); err != nil {
+		errs.addf("sqs.endpoint: %w", err)
 	}
 }
 

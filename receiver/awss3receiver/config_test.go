@@ -105,6 +105,10 @@ func TestEveryKey(t *testing.T) {
 	require.Equal(t, "https://sqs.eu-central-1.amazonaws.com/123456789012/telemetry", sqs.QueueURL)
 	require.EqualValues(t, 5, *sqs.MaxNumberOfMessages)
 	require.EqualValues(t, 10, *sqs.WaitTimeSeconds)
+	require.Equal(t, "arn:aws:iam::123456789012:role/queue", sqs.RoleARN)
+	require.Equal(t, "not-shown", string(sqs.ExternalID))
+	require.EqualValues(t, 8, *sqs.Workers)
+	require.Equal(t, unclaimedKeep, sqs.Unclaimed)
 
 	former := loadTestdata(t, "aws_s3/former")
 	require.Equal(t, "year=%Y/month=%m/day=%d/hour=%H", former.S3Downloader.partitionFormat())

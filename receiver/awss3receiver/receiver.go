@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -20,6 +21,7 @@ import (
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/ingest"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/metadata"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/progress"
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/sqs"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
 )
 
@@ -42,6 +44,7 @@ type s3Receiver struct {
 	metrics *metadata.TelemetryBuilder
 	tracker *progress.Tracker
 	monitor *monitor
+	queue   *sqs.Group // shared with the other signals of this id; nil without sqs
 
 	// Owned by Start and Shutdown, which are not called at once.
 	client     *store.Client
@@ -50,6 +53,8 @@ type s3Receiver struct {
 	reporter   *progress.Reporter // nil without notifications
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
+
+	reading atomic.Int64 // objects of messages of a queue in hand
 }
 
 func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, error) {
@@ -68,7 +73,13 @@ func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, e
 	if err != nil {
 		return nil, err
 	}
-	return &s3Receiver{cfg: cfg, set: set, output: out, metrics: metrics, tracker: tracker, monitor: monitor}, nil
+	r := &s3Receiver{cfg: cfg, set: set, output: out, metrics: metrics, tracker: tracker, monitor: monitor}
+	if cfg.SQS != nil {
+		if r.queue, err = queues.join(cfg, out.signal); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // mode is what the configuration asks for.
@@ -97,6 +108,12 @@ func (r *s3Receiver) storeSettings() store.Settings {
 func (r *s3Receiver) Start(ctx context.Context, host component.Host) error {
 	if err := r.open(ctx, host); err != nil {
 		return errors.Join(err, r.Shutdown(ctx))
+	}
+	if r.queue != nil {
+		if err := r.startQueue(ctx); err != nil {
+			return errors.Join(err, r.Shutdown(ctx))
+		}
+		return nil
 	}
 	var reading context.Context
 	reading, r.cancel = context.WithCancel(context.Background()) // outlives Start's ctx
@@ -147,6 +164,10 @@ var errShutdown = errors.New("the receiver was shut down before all was read")
 func (r *s3Receiver) Shutdown(ctx context.Context) error {
 	if r.cancel != nil {
 		r.cancel()
+	}
+	if r.queue != nil {
+		r.queue.Stop(ctx)
+		queues.leave(r.cfg)
 	}
 	err := wait(ctx, &r.running)
 	if r.reporter != nil {

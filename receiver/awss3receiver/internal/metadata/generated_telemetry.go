@@ -40,6 +40,14 @@ type TelemetryBuilder struct {
 	ReceiverAwss3ObjectsUntagged metric.Int64Counter
 	ReceiverAwss3Records         metric.Int64Counter
 	ReceiverAwss3Retries         metric.Int64Counter
+	ReceiverAwss3SqsErrors       metric.Int64Counter
+	ReceiverAwss3SqsExtensions   metric.Int64Counter
+	ReceiverAwss3SqsInFlight     metric.Int64ObservableGauge
+	ReceiverAwss3SqsMessageAge   metric.Float64Histogram
+	ReceiverAwss3SqsMessages     metric.Int64Counter
+	ReceiverAwss3SqsRecords      metric.Int64Counter
+	ReceiverAwss3SqsRedeliveries metric.Int64Counter
+	ReceiverAwss3SqsSettled      metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -89,6 +97,21 @@ func (builder *TelemetryBuilder) RegisterReceiverAwss3LagCallback(cb metric.Floa
 		cb(ctx, &observerFloat64{inst: builder.ReceiverAwss3Lag, obs: o})
 		return nil
 	}, builder.ReceiverAwss3Lag)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterReceiverAwss3SqsInFlightCallback sets callback for observable ReceiverAwss3SqsInFlight metric.
+func (builder *TelemetryBuilder) RegisterReceiverAwss3SqsInFlightCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ReceiverAwss3SqsInFlight, obs: o})
+		return nil
+	}, builder.ReceiverAwss3SqsInFlight)
 	if err != nil {
 		return err
 	}
@@ -208,6 +231,55 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_awss3_retries",
 		metric.WithDescription("What was tried again. A request is one that the SDK repeated by itself. [Alpha]"),
 		metric.WithUnit("{retries}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsErrors, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_errors",
+		metric.WithDescription("Calls to the queue that failed, or messages of a call. [Alpha]"),
+		metric.WithUnit("{errors}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsExtensions, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_extensions",
+		metric.WithDescription("Times that a message in hand was kept from others for longer. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsInFlight, err = builder.meter.Int64ObservableGauge(
+		"otelcol_receiver_awss3_sqs_in_flight",
+		metric.WithDescription("Messages that are worked on or wait for it. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsMessageAge, err = builder.meter.Float64Histogram(
+		"otelcol_receiver_awss3_sqs_message_age",
+		metric.WithDescription("How long after it was sent a message was settled. [Alpha]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400, 345600}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsMessages, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_messages",
+		metric.WithDescription("Messages that the queue gave out. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsRecords, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_records",
+		metric.WithDescription("What became of the records of messages, and of messages that cannot be read. [Alpha]"),
+		metric.WithUnit("{records}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsRedeliveries, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_redeliveries",
+		metric.WithDescription("Messages that the queue gave out not for the first time (ApproximateReceiveCount above 1). [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverAwss3SqsSettled, err = builder.meter.Int64Counter(
+		"otelcol_receiver_awss3_sqs_settled",
+		metric.WithDescription("What became of messages. One that is kept comes back, and goes to the dead-letter queue in the end. [Alpha]"),
+		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

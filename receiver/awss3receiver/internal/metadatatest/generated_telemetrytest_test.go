@@ -32,6 +32,10 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterReceiverAwss3SqsInFlightCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	tb.ReceiverAwss3Bytes.Add(context.Background(), 1)
 	tb.ReceiverAwss3GetDuration.Record(context.Background(), 1)
 	tb.ReceiverAwss3ListDuration.Record(context.Background(), 1)
@@ -41,6 +45,13 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverAwss3ObjectsUntagged.Add(context.Background(), 1)
 	tb.ReceiverAwss3Records.Add(context.Background(), 1)
 	tb.ReceiverAwss3Retries.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsErrors.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsExtensions.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsMessageAge.Record(context.Background(), 1)
+	tb.ReceiverAwss3SqsMessages.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsRecords.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsRedeliveries.Add(context.Background(), 1)
+	tb.ReceiverAwss3SqsSettled.Add(context.Background(), 1)
 	AssertEqualReceiverAwss3Bytes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -75,6 +86,30 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverAwss3Retries(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsErrors(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsExtensions(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsInFlight(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsMessageAge(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsMessages(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsRecords(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsRedeliveries(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverAwss3SqsSettled(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 
