@@ -81,7 +81,7 @@ func New(tb testing.TB, bucket string) *Server {
 // keeps the SDK from looking elsewhere.
 func Credentials(tb testing.TB) {
 	tb.Helper()
-	for name, value := range map[string]string{
+	for name, value := range map[string]string{ //nolint:gosec // of a store that takes any
 		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_PROFILE": "", "AWS_SESSION_TOKEN": "",
 	} {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 	"go.opentelemetry.io/collector/otelcol"
@@ -92,7 +91,7 @@ func TestEveryKey(t *testing.T) {
 	require.Equal(t, time.Hour, cfg.RetryOnFailure.MaxElapsedTime)
 	require.Equal(t, PrefetchConfig{MaxObjects: 64, MaxBytes: 128 << 20}, cfg.Prefetch)
 	require.Equal(t, LimitsConfig{ObjectBytes: 1 << 30, DocumentBytes: 8 << 20}, cfg.Limits)
-	text, err := configopaque.String(cfg.S3Downloader.ExternalID).MarshalText()
+	text, err := cfg.S3Downloader.ExternalID.MarshalText()
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "not-shown")
 

@@ -99,12 +99,11 @@ func (b *bench) start(tb testing.TB, cfg *Config) *s3Receiver {
 }
 
 // run reads a whole range.
-func (b *bench) run(tb testing.TB, cfg *Config) *s3Receiver {
+func (b *bench) run(tb testing.TB, cfg *Config) {
 	tb.Helper()
 	r := b.start(tb, cfg)
 	r.running.Wait()
 	require.NoError(tb, r.Shutdown(tb.Context()))
-	return r
 }
 
 func (b *bench) take(_ context.Context, logs plog.Logs) error {

@@ -58,10 +58,9 @@ func (b *Backoff) Wait(ctx context.Context, cause error) error {
 // next is the interval with some chance in it, so that many that failed together do not come back
 // together.
 func (b *Backoff) next() time.Duration {
-	switch {
-	case b.interval == 0:
+	if b.interval == 0 {
 		b.interval = b.set.InitialInterval
-	default:
+	} else {
 		b.interval = time.Duration(float64(b.interval) * max(b.set.Multiplier, 1))
 	}
 	b.interval = max(min(b.interval, b.set.MaxInterval), time.Millisecond)

@@ -133,7 +133,7 @@ func TestFromAPosition(t *testing.T) {
 		for i, key := range c.keys {
 			keys, err := listed(t, listerOf(c), planOf(t, "%Y/%m/%d/%H/%M", 5*time.Minute), Position{Time: noon.Add(time.Duration(i/2) * time.Minute), Key: key})
 			require.NoError(t, err)
-			require.Equal(t, len(c.keys)-i-1, len(keys))
+			require.Len(t, keys, len(c.keys)-i-1)
 			require.NotContains(t, keys, key)
 		}
 	}

@@ -130,7 +130,7 @@ func TestOneReportASecondTheFirstAndTheLastAlways(t *testing.T) {
 		statuses := w.of(ingestprogress.TypeStatus)
 		require.LessOrEqual(t, len(statuses), 13)
 		require.GreaterOrEqual(t, len(statuses), 11)
-		require.Equal(t, len(statuses), len(w.of(ingestprogress.TypeProgress)))
+		require.Len(t, w.of(ingestprogress.TypeProgress), len(statuses))
 		require.Equal(t, "ingesting", statusOf(t, statuses[0]))
 		require.Equal(t, "completed", statusOf(t, statuses[len(statuses)-1]))
 		for i := 1; i < len(statuses)-2; i++ {

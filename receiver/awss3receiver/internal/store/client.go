@@ -85,7 +85,7 @@ func Load(ctx context.Context, set Settings) (cfg aws.Config, closing func(), er
 	shared := awshttp.NewBuildableClient()
 	cfg, err = config.LoadDefaultConfig(ctx,
 		config.WithRegion(set.Region),
-		config.WithRetryer(func() aws.Retryer { return set.retryer() }),
+		config.WithRetryer(set.retryer),
 		config.WithHTTPClient(shared)) // the SDK adds the certificates of AWS_CA_BUNDLE to such a one only
 	if err != nil {
 		return aws.Config{}, nil, fmt.Errorf("AWS configuration of this process: %w", err)
