@@ -329,7 +329,7 @@ func (*lineDecoder) Offset() int64 { return 0 }
 
 func (d *lineDecoder) DecodeLogs() (plog.Logs, error) {
 	if d.err != nil {
-		return plog.Logs{}, errors.New("in its own words: "+d.err.Error())
+		return plog.Logs{}, errors.New("in its own words: " + d.err.Error())
 	}
 	var line []byte
 	one := make([]byte, 1)
@@ -342,7 +342,7 @@ func (d *lineDecoder) DecodeLogs() (plog.Logs, error) {
 		case errors.Is(err, io.EOF) && len(line) == 0:
 			return plog.Logs{}, io.EOF
 		case err != nil && !errors.Is(err, io.EOF):
-			return plog.Logs{}, errors.New("in its own words: "+err.Error())
+			return plog.Logs{}, errors.New("in its own words: " + err.Error())
 		case string(line) == "bad":
 			return plog.Logs{}, errors.New("bad line")
 		case err != nil || one[0] == '\n':
