@@ -9,6 +9,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	_ "time/tzdata" // a container may have no zones of its own
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configopaque"

@@ -25,6 +25,9 @@ import (
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
 )
 
+// lastBatch is how long the pipeline may take to give back what it has in hand.
+const lastBatch = 30 * time.Second
+
 // lastWords is how long the server may take to hear the last state.
 const lastWords = 2 * time.Second
 
@@ -146,13 +149,13 @@ func (r *s3Receiver) open(ctx context.Context, host component.Host) error {
 func (r *s3Receiver) run(ctx context.Context) {
 	err := r.replay(ctx)
 	switch {
-	case ctx.Err() != nil:
-		r.tracker.Failed(errShutdown)
-	case err != nil:
+	case err == nil:
+		r.tracker.Completed()
+	case ctx.Err() == nil:
 		r.set.Logger.Error("Nothing more is read", zap.Error(err))
 		r.monitor.Failed(err)
-	default:
-		r.tracker.Completed()
+	case !r.cfg.Follow: // which has no end that it could miss
+		r.tracker.Failed(errShutdown)
 	}
 }
 
@@ -169,7 +172,9 @@ func (r *s3Receiver) Shutdown(ctx context.Context) error {
 		r.queue.Stop(ctx)
 		queues.leave(r.cfg)
 	}
-	err := wait(ctx, &r.running)
+	waiting, cancel := context.WithTimeout(ctx, lastBatch)
+	err := wait(waiting, &r.running)
+	cancel()
 	if r.reporter != nil {
 		last, cancel := context.WithTimeout(ctx, lastWords)
 		r.reporter.Stop(last)

@@ -5,6 +5,7 @@ package awss3receiver
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -93,7 +94,7 @@ func (r *s3Receiver) check(ctx context.Context) error {
 	pace := backoff.New(r.cfg.RetryOnFailure)
 	for failed := false; ; failed = true {
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)
-		err := store.CheckBucket(asking, r.client, r.storeSettings(), d.S3Bucket, d.S3Prefix)
+		err := store.CheckBucket(asking, r.client, r.storeSettings(), d.S3Bucket, strings.Trim(d.S3Prefix, "/"))
 		cancel()
 		switch kind := store.KindOf(err); {
 		case ctx.Err() != nil:

@@ -55,15 +55,6 @@ func (o Outcome) Failed() bool {
 	return true
 }
 
-// Permanent reports whether the object would fare the same at every further attempt.
-func (o Outcome) Permanent() bool {
-	switch o.Reason {
-	case GivenUp, Stopped, Changed, Denied:
-		return false
-	}
-	return true
-}
-
 // errRefused marks what a consumer says.
 var errRefused = errors.New("the pipeline refuses it")
 
