@@ -4,6 +4,8 @@
 package decode
 
 import (
+	"reflect"
+
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -19,15 +21,26 @@ type Kind[T any] struct {
 	fromProto func([]byte) (T, error)
 	// fromExtension finds the method of an encoding extension that makes a T of a whole object.
 	fromExtension func(extension any) func([]byte) (T, error)
-	// newDecoder and next are the names of an extension's streaming methods.
-	newDecoder string
-	decoder    func(any) func() (T, error)
+	// newDecoder is the name of the method by which an extension gives a decoder that streams,
+	// decoderType what such a decoder has at least, and next its method that makes the next T.
+	newDecoder  string
+	decoderType reflect.Type
+	next        func(decoder any) func() (T, error)
 
 	// Count is how many records there are: spans, data points or log records.
 	Count func(T) int
 	// Clone copies what a consumer may change.
 	Clone func(T) T
 }
+
+// What decoders of extensions have; whatever else they have is theirs.
+type (
+	tracesDecoder  interface{ DecodeTraces() (ptrace.Traces, error) }
+	metricsDecoder interface {
+		DecodeMetrics() (pmetric.Metrics, error)
+	}
+	logsDecoder interface{ DecodeLogs() (plog.Logs, error) }
+)
 
 // Traces is the kind of spans.
 func Traces() Kind[ptrace.Traces] {
@@ -42,14 +55,10 @@ func Traces() Kind[ptrace.Traces] {
 			}
 			return nil
 		},
-		newDecoder: "NewTracesDecoder",
-		decoder: func(d any) func() (ptrace.Traces, error) {
-			if d, ok := d.(interface{ DecodeTraces() (ptrace.Traces, error) }); ok {
-				return d.DecodeTraces
-			}
-			return nil
-		},
-		Count: ptrace.Traces.SpanCount,
+		newDecoder:  "NewTracesDecoder",
+		decoderType: reflect.TypeFor[tracesDecoder](),
+		next:        func(d any) func() (ptrace.Traces, error) { return d.(tracesDecoder).DecodeTraces },
+		Count:       ptrace.Traces.SpanCount,
 		Clone: func(from ptrace.Traces) ptrace.Traces {
 			to := ptrace.NewTraces()
 			from.CopyTo(to)
@@ -71,16 +80,10 @@ func Metrics() Kind[pmetric.Metrics] {
 			}
 			return nil
 		},
-		newDecoder: "NewMetricsDecoder",
-		decoder: func(d any) func() (pmetric.Metrics, error) {
-			if d, ok := d.(interface {
-				DecodeMetrics() (pmetric.Metrics, error)
-			}); ok {
-				return d.DecodeMetrics
-			}
-			return nil
-		},
-		Count: pmetric.Metrics.DataPointCount,
+		newDecoder:  "NewMetricsDecoder",
+		decoderType: reflect.TypeFor[metricsDecoder](),
+		next:        func(d any) func() (pmetric.Metrics, error) { return d.(metricsDecoder).DecodeMetrics },
+		Count:       pmetric.Metrics.DataPointCount,
 		Clone: func(from pmetric.Metrics) pmetric.Metrics {
 			to := pmetric.NewMetrics()
 			from.CopyTo(to)
@@ -102,14 +105,10 @@ func Logs() Kind[plog.Logs] {
 			}
 			return nil
 		},
-		newDecoder: "NewLogsDecoder",
-		decoder: func(d any) func() (plog.Logs, error) {
-			if d, ok := d.(interface{ DecodeLogs() (plog.Logs, error) }); ok {
-				return d.DecodeLogs
-			}
-			return nil
-		},
-		Count: plog.Logs.LogRecordCount,
+		newDecoder:  "NewLogsDecoder",
+		decoderType: reflect.TypeFor[logsDecoder](),
+		next:        func(d any) func() (plog.Logs, error) { return d.(logsDecoder).DecodeLogs },
+		Count:       plog.Logs.LogRecordCount,
 		Clone: func(from plog.Logs) plog.Logs {
 			to := plog.NewLogs()
 			from.CopyTo(to)

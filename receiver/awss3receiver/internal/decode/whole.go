@@ -95,31 +95,14 @@ func newStreamCodec[T any](kind Kind[T], name string, extension any) (Codec[T], 
 		if err, _ := out[1].Interface().(error); err != nil {
 			return nil, err
 		}
-		next := kind.decoder(out[0].Interface())
-		if next == nil {
-			return nil, errors.New("it gave a decoder of another kind than it promises")
-		}
-		return next, nil
+		return kind.next(out[0].Interface()), nil
 	}
 	return streamCodec[T]{name, open}, true
 }
 
 // opensDecoder reports whether a method can be called with a reader and gives a decoder of the kind.
 func opensDecoder[T any](kind Kind[T], method reflect.Type) bool {
-	reader, failure := reflect.TypeFor[io.Reader](), reflect.TypeFor[error]()
-	variadic := method.NumIn() == 2 && method.IsVariadic()
-	if (method.NumIn() != 1 && !variadic) || method.In(0) != reader || method.NumOut() != 2 || method.Out(1) != failure {
-		return false
-	}
-	next, ok := method.Out(0).MethodByName("Decode" + kind.newDecoder[len("New"):len(kind.newDecoder)-len("Decoder")])
-	if !ok {
-		return false
-	}
-	signature := next.Type
-	first := 0
-	if method.Out(0).Kind() != reflect.Interface {
-		first = 1 // the receiver
-	}
-	return signature.NumIn() == first && signature.NumOut() == 2 &&
-		signature.Out(0) == reflect.TypeFor[T]() && signature.Out(1) == failure
+	optional := method.NumIn() == 2 && method.IsVariadic()
+	return (method.NumIn() == 1 || optional) && method.In(0) == reflect.TypeFor[io.Reader]() &&
+		method.NumOut() == 2 && method.Out(0).Implements(kind.decoderType) && method.Out(1) == reflect.TypeFor[error]()
 }
