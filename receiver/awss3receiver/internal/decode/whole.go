@@ -95,7 +95,11 @@ func newStreamCodec[T any](kind Kind[T], name string, extension any) (Codec[T], 
 		if err, _ := out[1].Interface().(error); err != nil {
 			return nil, err
 		}
-		return kind.next(out[0].Interface()), nil
+		decoder := out[0].Interface()
+		if decoder == nil {
+			return nil, errors.New("it gave no decoder")
+		}
+		return kind.next(decoder), nil
 	}
 	return streamCodec[T]{name, open}, true
 }
