@@ -8,8 +8,9 @@
 // Nothing that the server says changes what the Collector does.
 //
 // The package is a shell: configuration, lifecycle and wiring. The rooms behind it
-// are agentreport (facts to protobufs), componenthealth (status events to few
-// messages) and opampclient (the way to the server).
+// are agentreport (facts to protobufs), agentidentity (which agent this is),
+// componenthealth (status events to few messages) and opampclient (the way to the
+// server).
 //
 // # Order of events
 //

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/otel-fleetview/fleetview/extension/opampextension/internal/metadata"
+	"github.com/otel-fleetview/fleetview/internal/agentidentity"
 	"github.com/otel-fleetview/fleetview/internal/agentreport"
 	"github.com/otel-fleetview/fleetview/internal/componenthealth"
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
@@ -60,12 +61,12 @@ type opampExtension struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	facts      agentreport.Facts
-	client     *opampclient.Client // nil before Start
-	identity   *identity           // nil before Start
-	endpoint   string              // for people; empty before Start
-	httpClient *http.Client        // nil before Start
-	unlist     func()              // takes the status page away
-	over       bool                // Shutdown was called
+	client     *opampclient.Client     // nil before Start
+	identity   *agentidentity.Identity // nil before Start
+	endpoint   string                  // for people; empty before Start
+	httpClient *http.Client            // nil before Start
+	unlist     func()                  // takes the status page away
+	over       bool                    // Shutdown was called
 }
 
 func newExtension(cfg *Config, set extension.Settings) (*opampExtension, error) {
@@ -118,7 +119,7 @@ func (e *opampExtension) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	e.identity = who
-	who.start()
+	who.Start()
 	if e.health != nil {
 		report := e.client.SetHealth
 		e.health.Start(func(h *protobufs.ComponentHealth) { report(e.redactor.health(h)) })
@@ -178,9 +179,9 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 }
 
 // open lets the client dial as soon as the first message can be complete.
-func (e *opampExtension) open(client *opampclient.Client, who *identity, endpoint string) {
+func (e *opampExtension) open(client *opampclient.Client, who *agentidentity.Identity, endpoint string) {
 	host := readHost()
-	uid := who.uid(e.life)
+	uid := who.UID(e.life)
 	client.SetInstanceUID(uid)
 	e.describe(func(f *agentreport.Facts) { f.Host, f.InstanceUID = host, uid.String() })
 
@@ -202,7 +203,7 @@ func (e *opampExtension) renamed(uid opampwire.InstanceUID) {
 	e.mu.Lock()
 	who := e.identity
 	e.mu.Unlock()
-	who.assigned(uid)
+	who.Assigned(uid)
 	e.describe(func(f *agentreport.Facts) { f.InstanceUID = uid.String() })
 }
 
@@ -242,7 +243,7 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 	if client != nil {
 		client.Stop(ctx)
 		if who != nil {
-			who.stop(ctx) // after the last word of the server
+			who.Stop(ctx) // after the last word of the server
 		}
 		unlist()
 		httpClient.CloseIdleConnections()

@@ -4,17 +4,16 @@
 package opampextension
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
 
 	"github.com/shirou/gopsutil/v4/host"
 
+	"github.com/otel-fleetview/fleetview/internal/agentidentity"
 	"github.com/otel-fleetview/fleetview/internal/agentreport"
 )
 
@@ -33,47 +32,11 @@ var platform = sync.OnceValue(func() string {
 // container may hide any of it, and none is worth a Collector that does not start.
 // It may take a moment the first time.
 func readHost() agentreport.Host {
-	h := agentreport.Host{OSType: runtime.GOOS, Arch: runtime.GOARCH, OSDescription: platform(), ID: hostID()}
+	h := agentreport.Host{OSType: runtime.GOOS, Arch: runtime.GOARCH, OSDescription: platform(), ID: agentidentity.HostID()}
 	if name, err := os.Hostname(); err == nil {
 		h.Name = name
 	}
 	return h
-}
-
-// hostIDLimit bounds the program that macOS is asked with.
-const hostIDLimit = time.Second
-
-// hostID is host.id of the semantic conventions, empty where it is not known. It does
-// not change in the life of the process.
-var hostID = sync.OnceValue(func() string {
-	if runtime.GOOS == "linux" {
-		return machineID("/etc/machine-id", "/var/lib/dbus/machine-id")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), hostIDLimit)
-	defer cancel()
-	id, err := host.HostIDWithContext(ctx)
-	if err != nil {
-		return ""
-	}
-	return id
-})
-
-// machineID is the first of these files that holds a machine id (machine-id(5)): 32
-// hexadecimal digits, which they may not be yet while the machine first boots. What
-// else Linux knows of itself depends on who asks (product_uuid) or changes with each
-// boot (boot_id), so that it is no identity.
-func machineID(files ...string) string {
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		id := strings.TrimSpace(string(data))
-		if len(id) == 32 && strings.Trim(id, "0123456789abcdef") == "" {
-			return id
-		}
-	}
-	return ""
 }
 
 // readProcess finds out what this process is.

@@ -7,10 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/agentidentity"
 )
 
 func TestOSDescription(t *testing.T) {
@@ -30,32 +31,8 @@ func TestReadHost(t *testing.T) {
 	h := readHost()
 	require.Equal(t, runtime.GOOS, h.OSType)
 	require.Equal(t, runtime.GOARCH, h.Arch)
+	require.Equal(t, agentidentity.HostID(), h.ID)
 	require.Equal(t, h, readHost(), "the same each time")
-}
-
-func TestMachineID(t *testing.T) {
-	const id = "3d1219c7c4c5404aaa1f6d2a48adfda4"
-	file := func(t *testing.T, content string) string {
-		t.Helper()
-		path := filepath.Join(t.TempDir(), "machine-id")
-		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		return path
-	}
-	for content, want := range map[string]string{
-		id:                         id,
-		id + "\n":                  id,
-		"":                         "",
-		"uninitialized\n":          "", // while the machine first boots
-		id[1:]:                     "",
-		id + id:                    "",
-		strings.Repeat("\xff", 32): "",
-		strings.Repeat("x", 32):    "",
-	} {
-		require.Equal(t, want, machineID(file(t, content)), content)
-	}
-	require.Equal(t, id, machineID("/no/such/file", file(t, "uninitialized"), t.TempDir(), file(t, id)), "the first that has one")
-	require.Empty(t, machineID("/no/such/file"))
-	require.Equal(t, readHost().ID, hostID())
 }
 
 func TestReadProcess(t *testing.T) {

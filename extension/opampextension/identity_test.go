@@ -5,8 +5,10 @@ package opampextension
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/otel-fleetview/fleetview/internal/agentidentity"
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -133,7 +136,7 @@ func (c *changingConfig) changed() {
 // start starts the Collector in a process that knows nothing yet.
 func (a *agentLife) start(t *testing.T) opampwire.InstanceUID {
 	t.Helper()
-	forget(component.MustNewID("opamp"))
+	uids = agentidentity.Registry{}
 	a.collector = startCollectorOn(t, "changing:config", a.config.factory(), otelconftelemetry.NewFactory())
 	return a.connected(t)
 }
@@ -190,7 +193,7 @@ func (a *agentLife) heard(t *testing.T, h opamptest.Heard) opampwire.InstanceUID
 // two UIDs, and the second says why.
 func TestTwoExtensionsWithOneUIDFile(t *testing.T) {
 	server := opamptest.NewServer(t, opamptest.Script{})
-	path := stateFile(t)
+	path := filepath.Join(t.TempDir(), "opamp.uid")
 	withFile := func(c *Config) { c.InstanceUIDFile = path }
 	startExtension(t, configFor(server.URL("ws").String(), withFile), newSettings("file-one"))
 	one := server.Next(t).GetInstanceUid()
@@ -209,27 +212,53 @@ func TestTwoExtensionsWithOneUIDFile(t *testing.T) {
 // A storage that hangs delays the first report and nothing else.
 func TestAStorageThatHangsHoldsNobody(t *testing.T) {
 	server := opamptest.NewServer(t, opamptest.Script{})
-	hang := make(chan struct{})
-	slow := badStorage{client: func() (storage.Client, error) { <-hang; return nil, errDisk }}
+	slow := slowStorage{answer: make(chan struct{})}
 	logger, logs := logged(zapcore.WarnLevel)
 	set := newSettings("hangs")
 	set.Logger = logger
 
 	e := newTestExtension(t, configFor(server.URL("ws").String(), func(c *Config) { c.Storage = &fileStorageID }), set)
 	began := time.Now()
-	require.NoError(t, e.Start(t.Context(), hostWith(map[component.ID]component.Component{fileStorageID: slow})))
+	require.NoError(t, e.Start(t.Context(), hostWith{fileStorageID: slow}))
 	require.NoError(t, e.NotifyConfigSnapshot(t.Context(), snapshotOf(map[string]any{})))
 	require.NoError(t, e.Ready())
 	t.Logf("up after %v", time.Since(began))
 
 	first := server.Next(t)
 	t.Logf("first report after %v", time.Since(began))
-	require.Equal(t, uids.of(set.ID).uid.Bytes(), first.GetInstanceUid())
-	require.Equal(t, uids.of(set.ID).uid.String(), textOf(first.GetAgentDescription().GetIdentifyingAttributes(), "service.instance.id"))
+	require.Equal(t, uids.Of(set.ID).Bytes(), first.GetInstanceUid())
+	require.Equal(t, uids.Of(set.ID).String(), textOf(first.GetAgentDescription().GetIdentifyingAttributes(), "service.instance.id"))
 	require.NoError(t, e.Shutdown(t.Context()))
 	require.Equal(t, 2, logs.Len(), "that it does not answer, and that it is left behind")
-	close(hang)
-	<-e.identity.keeper.done
+	close(slow.answer)
+}
+
+var fileStorageID = component.MustNewID("file_storage")
+
+// slowStorage gives no client before it is told to, and none then.
+type slowStorage struct {
+	component.StartFunc
+	component.ShutdownFunc
+	answer chan struct{}
+}
+
+func (s slowStorage) GetClient(context.Context, component.Kind, component.ID, string) (storage.Client, error) {
+	<-s.answer
+	return nil, errors.New("disk full")
+}
+
+// A storage that is not there, or is none, is a mistake in the configuration.
+func TestStorageThatIsNotOne(t *testing.T) {
+	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.Storage = &fileStorageID })
+	e := newTestExtension(t, cfg, newSettings("no-storage"))
+	require.Equal(t, []component.ID{fileStorageID}, e.Dependencies())
+	require.EqualError(t, e.Start(t.Context(), hostWith(nil)), `storage: extension "file_storage" not found`)
+	require.EqualError(t, e.Start(t.Context(), hostWith{fileStorageID: e}),
+		`storage: extension "file_storage" is not a storage extension`)
+
+	auth := component.MustNewID("bearertokenauth")
+	cfg = configFor("ws://127.0.0.1:1", func(c *Config) { c.Storage, c.Server.endpoint().Auth = &fileStorageID, auth })
+	require.Equal(t, []component.ID{auth, fileStorageID}, newTestExtension(t, cfg, newSettings("both")).Dependencies())
 }
 
 // What an operator sees of a Collector beyond what was configured.
@@ -241,7 +270,7 @@ func TestAutomaticAttributes(t *testing.T) {
 	startExtension(t, cfg, newSettings("automatic"))
 	d := server.Next(t).GetAgentDescription()
 	require.Equal(t, "blue", textOf(d.GetIdentifyingAttributes(), "k8s.cluster.name"))
-	require.Equal(t, hostID(), textOf(d.GetNonIdentifyingAttributes(), "host.id"))
+	require.Equal(t, agentidentity.HostID(), textOf(d.GetNonIdentifyingAttributes(), "host.id"))
 	require.Equal(t, runtime.Version(), textOf(d.GetNonIdentifyingAttributes(), "process.runtime.version"))
 	require.NotEmpty(t, textOf(d.GetNonIdentifyingAttributes(), "process.executable.name"))
 	pid := int64(0)
@@ -253,7 +282,7 @@ func TestAutomaticAttributes(t *testing.T) {
 	}
 	require.Equal(t, int64(os.Getpid()), pid)
 
-	supervised := configFor(server.URL("ws").String(), func(c *Config) { c.InstanceUID, c.PPID = keptUID, int64(os.Getppid()) })
+	supervised := configFor(server.URL("ws").String(), func(c *Config) { c.InstanceUID, c.PPID = "019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90", int64(os.Getppid()) })
 	startExtension(t, supervised, newSettings("automatic-supervised"))
 	d = server.NextWith(t, func(h opamptest.Heard) bool { return h.Conn == 2 }).GetAgentDescription()
 	for _, kv := range d.GetNonIdentifyingAttributes() {

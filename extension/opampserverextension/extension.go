@@ -21,6 +21,7 @@ import (
 	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
 )
@@ -45,6 +46,7 @@ type server struct {
 	// Set by Start.
 	fleet   *fleet.Fleet
 	opamp   *opampserver.Server
+	sender  *fleetsend.Sender
 	api     *fleetapi.API
 	metrics *metadata.TelemetryBuilder
 	agents  *front
@@ -75,7 +77,8 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 		MaxMessageSize: s.config.Limits.MaxMessageSize,
 		MaxConnections: s.config.Limits.MaxConnections,
 	}, reception{s.fleet})
-	s.api = fleetapi.New(s.fleet, fleetapi.Settings{})
+	s.sender = fleetsend.New(s.fleet, s.opamp)
+	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender})
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
@@ -101,6 +104,7 @@ func (s *server) open(host component.Host) (err error) {
 	if s.web, err = openFront(ctx, web, host, s.telemetry, frontSettings{
 		handler: s.pages(),
 		refuse:  refuseVisitor(web),
+		maxBody: fleetapi.MaxBodyBytes,
 	}); err != nil {
 		return err
 	}
@@ -113,7 +117,7 @@ func (s *server) open(host component.Host) (err error) {
 func (s *server) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s.api)
-	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL()}))
+	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender}))
 	return mux
 }
 

@@ -32,7 +32,9 @@ func webGuard(l listener, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setSecurityHeaders(w.Header())
 		if r.ContentLength != 0 {
-			w.Header().Set("Connection", "close") // nothing here reads a body, so nobody waits for one
+			// Few requests have a body that is read, and those that do bound how long it may take. Nobody waits for
+			// the rest of one.
+			w.Header().Set("Connection", "close")
 		} else {
 			// web.read_timeout is for reading the request, which has been read. Left
 			// alone it would end an event stream.

@@ -68,10 +68,10 @@ func (l listener) validateTimeouts() error {
 func (l listener) validateBodies() error {
 	var errs []error
 	if l.config.MaxRequestBodySize != 0 {
-		errs = append(errs, fmt.Errorf("%s.max_request_body_size: cannot be set, limits.max_message_size bounds agents and the web reads no bodies", l.key))
+		errs = append(errs, fmt.Errorf("%s.max_request_body_size: cannot be set, limits.max_message_size bounds agents, and what is sent to the web has a bound of its own", l.key))
 	}
 	if l.config.CompressionAlgorithms != nil {
-		errs = append(errs, fmt.Errorf("%s.compression_algorithms: cannot be set, agents may use gzip and the web reads no bodies", l.key))
+		errs = append(errs, fmt.Errorf("%s.compression_algorithms: cannot be set, agents may use gzip and what is sent to the web is small", l.key))
 	}
 	return errors.Join(errs...)
 }

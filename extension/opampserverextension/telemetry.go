@@ -36,6 +36,10 @@ func (s *server) observe() error {
 			o.Observe(server.Stats().Connections)
 			return nil
 		}),
+		builder.RegisterOpampServerUnsentBytesCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(server.Stats().UnsentBytes)
+			return nil
+		}),
 		builder.RegisterOpampServerMessagesCallback(func(_ context.Context, o metric.Int64Observer) error {
 			observeMessages(o, server.Stats())
 			return nil
@@ -60,6 +64,13 @@ func observeFleet(builder *metadata.TelemetryBuilder, f *fleet.Fleet) error {
 			counts := f.Stats().Cuts
 			for _, part := range fleet.CutReasons() {
 				o.Observe(int64(counts[part]), with("part", string(part)))
+			}
+			return nil
+		}),
+		builder.RegisterOpampServerCustomMessagesCallback(func(_ context.Context, o metric.Int64Observer) error {
+			counts := f.Stats().Messages
+			for _, fate := range fleet.MessageFates() {
+				o.Observe(int64(counts[fate]), with("fate", string(fate))) //nolint:gosec // a count of messages
 			}
 			return nil
 		}),

@@ -75,6 +75,8 @@ func TestMetrics(t *testing.T) {
 	assert.Len(t, rejected, len(opampserver.Reasons())+len(fleet.RefuseReasons())-1, "bad_instance_uid is of both")
 	assert.Len(t, values(t, tel, "opamp_server_cut"), len(fleet.CutReasons()))
 	assert.Positive(t, values(t, tel, "opamp_server_memory")[of()])
+	assert.Len(t, values(t, tel, "opamp_server_custom_messages"), len(fleet.MessageFates()))
+	assert.Contains(t, values(t, tel, "opamp_server_unsent_bytes"), of())
 	for _, name := range []string{"opamp_server_duplicates", "opamp_server_evicted", "opamp_server_full_state_requests"} {
 		assert.Len(t, values(t, tel, name), 1, name)
 	}

@@ -23,12 +23,13 @@ const (
 	shells    = "extension/... receiver/..."
 	rooms     = "internal/..."
 	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet internal/ingestprogress"
-	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/componenthealth internal/custommessage " +
+	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/agentidentity internal/componenthealth internal/custommessage " +
 		"internal/gateway/... internal/fleet/*/..."
-	agentRooms  = "internal/opampclient internal/opampdial internal/agentreport internal/componenthealth internal/custommessage"
+	agentRooms = "internal/opampclient internal/opampdial internal/agentidentity internal/agentreport internal/componenthealth " +
+		"internal/custommessage"
 	serverRooms = "internal/opampserver internal/fleet/..."
 	transports  = "internal/opampclient internal/opampdial internal/opampserver"
-	meaning     = "internal/agentreport internal/componenthealth internal/custommessage internal/fleet/..."
+	meaning     = "internal/agentidentity internal/agentreport internal/componenthealth internal/custommessage internal/fleet/..."
 	product     = shells + " " + pureRooms + " " + busyRooms
 
 	world       = "net net/http net/rpc/... os os/... database/sql/... syscall"
@@ -57,7 +58,7 @@ var forbidden = map[edge]string{
 	{transports, meaning}:                                                                                   "a transport carries reports and does not understand them",
 	{product, otherOpAMP}:                                                                                   "messages are opamp-go's, the transport is ours: the other one is a partner in tests",
 	{product, "internal/opamptest/..."}:                                                                     "it belongs to tests and must not be linked into a collector",
-	{product, "internal/localaws internal/s3sample"}:                                                        "it belongs to tests and the demo and must not be linked into a collector",
+	{product, "internal/localaws internal/s3sample internal/s3test"}:                                        "it belongs to tests and the demo and must not be linked into a collector",
 	{product, testModules}:                                                                                  "it belongs to tests and must not be linked into a collector",
 }
 

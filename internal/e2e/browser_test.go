@@ -114,6 +114,8 @@ func (b *browser) picture(t *testing.T, name string) {
 		dir = filepath.Join("..", "..", "build-e2e", "screenshots")
 	}
 	require.NoError(t, os.MkdirAll(dir, 0o755))
+	// From the top, and nothing on its way from one colour or width to another.
+	b.until(t, "scrollTo(0, 0), !document.getAnimations().some((a) => a instanceof CSSTransition)")
 	ctx, cancel := context.WithTimeout(b.Context, patience)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
@@ -222,9 +224,7 @@ func TestPageHasNoComplaints(t *testing.T) {
 		b.do(t, path+" does not load", wide, chromedp.Navigate("http://"+f.web+path))
 		b.until(t, `document.querySelector("#live-state")?.dataset.state === "live"`)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	assert.Empty(t, b.complaints)
+	b.assertNoComplaints(t)
 }
 
 // markAsLoaded leaves a mark that a reload would wipe out.

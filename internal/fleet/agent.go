@@ -36,6 +36,14 @@ type Agent struct {
 	Config      *Config
 	Components  *Components
 
+	// Channels are what it and this server said by custom messages, sorted by capability. Messages that come faster
+	// than once a second change Version once a second.
+	Channels []*Channel
+	// Mail waits for the agent's next polls, the oldest first.
+	Mail []*Letter
+	// Ingests are the replays that it told of.
+	Ingests []*Ingest
+
 	// Dropped are parts that were reported and of which at most the gist was kept, because all agents together hold as
 	// much as they may.
 	Dropped Parts

@@ -27,6 +27,8 @@ const (
 	ChangedHealth
 	ChangedConfig
 	ChangedComponents
+	ChangedMessages // what it said by custom messages, and its ingests
+	ChangedMail     // what is said to it by custom messages
 )
 
 // Input of [Apply].
@@ -63,6 +65,7 @@ func fold(prev *Agent, uid opampwire.InstanceUID, conn Conn, r report, now time.
 	ch |= next.foldParts(prev, r, now)
 	ch |= next.foldPresence(r, conn, now)
 	reply.Flags = next.foldTalk(prev, r, conn.speaker(), now)
+	ch |= next.takeLetter(reply, now)
 	next.Seq = r.seq
 	return next, reply, ch
 }
@@ -97,6 +100,7 @@ func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
 	}
 	ch |= a.foldComponents(r.components)
 	ch |= a.foldHealth(prev, r.health, now)
+	ch |= a.foldMessage(r, now)
 	if ch&(ChangedDescription|ChangedHealth) != 0 || prev == nil {
 		a.search, a.place = a.searchText(), a.nameAndUID()
 	}

@@ -19,6 +19,8 @@ const (
 	CutDepth       CutReason = "depth"        // a tree too deep
 	CutConfigFiles CutReason = "config_files" // too many files in the effective config
 	CutConfigBytes CutReason = "config_bytes" // their bodies too big
+	CutMessageData CutReason = "message_data" // the data of a custom message
+	CutIngest      CutReason = "ingest"       // a custom message about an ingest that can't be read
 	CutMemory      CutReason = "memory"       // all agents together hold as much as they may
 	CutMemoryGone  CutReason = "memory_gone"  // an agent that is gone gave up its parts for others
 )
@@ -27,7 +29,7 @@ const (
 func CutReasons() []CutReason {
 	return []CutReason{
 		CutText, CutTextTotal, CutAttributes, CutNodes, CutDepth, CutConfigFiles, CutConfigBytes,
-		CutMemory, CutMemoryGone,
+		CutMessageData, CutIngest, CutMemory, CutMemoryGone,
 	}
 }
 

@@ -14,12 +14,14 @@
 //
 //   - An [Agent] is a snapshot. It never changes after it was handed out.
 //   - Time comes in as a parameter. Nothing here reads the clock, starts a goroutine, logs or touches a network.
-//   - The server only listens. No reply carries an offer of any kind.
+//   - The server only listens. No reply carries an offer of any kind. What a reply may carry is a custom message that
+//     somebody posted, to an agent that announced its capability.
 //   - An agent is not a connection: behind a gateway many agents share one, and one agent may show up on two.
 //     The last one to speak counts.
 //
 // # Where to start to read
 //
-// agent.go is the noun, apply.go the verb, fleet.go the holder. testdata holds scenarios that tell the rules by
+// agent.go is the noun, apply.go the verb, fleet.go the holder; message.go, ingest.go and post.go are what custom
+// messages add to them. testdata holds scenarios that tell the rules by
 // example.
 package fleet

@@ -26,10 +26,13 @@ type Fleet struct {
 	agents     map[opampwire.InstanceUID]*record
 	conns      map[uint64]bound // WebSockets, by the agents that spoke last on them
 	version    uint64
-	byVersion  *order // everybody, the last changed last
-	present    *order // who is connected, the last heard last
-	gone       *order // who is not, the last gone last
-	laden      *order // who is gone and has parts to give up, the last gone last
+	byVersion  *order    // everybody, the last changed last
+	present    *order    // who is connected, the last heard last
+	gone       *order    // who is not, the last gone last
+	laden      *order    // who is gone and has parts to give up, the last gone last
+	news       *order    // whose messages have yet to change the version
+	mailed     *order    // who has mail
+	posts      allowance // of messages to all
 	removals   removals
 	configs    interned[Config]
 	components interned[Components]
@@ -51,6 +54,8 @@ func New(s Settings) *Fleet {
 		present:   newOrder(byTime),
 		gone:      newOrder(byTime),
 		laden:     newOrder(func(r *record) *links { return &r.weight }),
+		news:      newOrder(func(r *record) *links { return &r.news }),
+		mailed:    newOrder(func(r *record) *links { return &r.mail }),
 		watchers:  map[*Watcher]struct{}{},
 		stats:     newStats(),
 	}
@@ -119,6 +124,10 @@ func (f *Fleet) foldLocked(rec *record, uid opampwire.InstanceUID, conn Conn, r 
 	}
 	next, reply, ch := fold(prev, uid, conn, r, now)
 	f.countRequestsLocked(reply.GetFlags())
+	f.countMailLocked(prev, next, reply)
+	if r.message != nil {
+		f.stats.Messages[MessageReceived]++
+	}
 	if next == prev {
 		f.stats.ForeignGoodbyes++
 		return reply
@@ -177,10 +186,35 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	f.stats.tally(prev, -1)
 	f.stats.tally(next, +1)
 	f.stats.Memory += next.own
+	f.sortMailLocked(rec)
+	if ch == ChangedMessages && !rec.newsAt.IsZero() && next.LastSeen.Sub(rec.newsAt) < newsEvery {
+		f.news.push(rec) // Tick comes to it
+		return
+	}
+	f.showLocked(rec, next, next.LastSeen)
+}
+
+// newsEvery is how often at most the messages of one agent change its version: a flood of them is no flood for those
+// who watch.
+const newsEvery = time.Second
+
+// showLocked gives rec's agent, which nobody has seen yet, a version of its own.
+func (f *Fleet) showLocked(rec *record, next *Agent, now time.Time) {
+	f.news.drop(rec)
+	rec.newsAt = now
 	f.version++
 	next.Version = f.version
 	f.byVersion.push(rec)
 	f.wakeLocked()
+}
+
+// showNewsLocked makes seen what came too fast.
+func (f *Fleet) showNewsLocked(now time.Time) {
+	for rec := f.news.head; rec != nil; rec = f.news.head {
+		next := *rec.agent
+		rec.agent = &next
+		f.showLocked(rec, &next, now)
+	}
 }
 
 func (f *Fleet) internLocked(prev, next *Agent) {
@@ -241,10 +275,13 @@ func (f *Fleet) Disconnected(conn Conn, now time.Time) {
 	delete(f.conns, conn.ID)
 }
 
-// Tick notices who has been silent for too long. Call it about once a second.
+// Tick notices who has been silent for too long, which messages waited for too long, and makes seen what was said
+// faster than once a second. Call it about once a second.
 func (f *Fleet) Tick(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.showNewsLocked(now)
+	f.expireMailLocked(now)
 	for {
 		rec := f.present.head
 		if rec == nil || now.Sub(rec.agent.LastSeen) <= f.settings.SilentAfter {
@@ -269,6 +306,8 @@ func (f *Fleet) forgetLocked(rec *record) {
 	f.stats.Memory -= a.own
 	f.stats.Evicted++
 	f.laden.drop(rec)
+	f.news.drop(rec)
+	f.mailed.drop(rec)
 	rec.time.in.remove(rec)
 	f.byVersion.remove(rec)
 	delete(f.agents, a.UID)

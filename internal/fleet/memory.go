@@ -14,14 +14,16 @@ const (
 	PartConfig
 	PartComponents
 	PartCustomCapabilities
+	PartMessages
 
-	allParts = PartDescription | PartHealth | PartConfig | PartComponents | PartCustomCapabilities
+	allParts = PartDescription | PartHealth | PartConfig | PartComponents | PartCustomCapabilities | PartMessages
 )
 
 // Names of the parts in p, in a fixed order.
 func (p Parts) Names() (out []string) {
 	for i, name := range []string{
 		"description", "health", "effective_config", "available_components", "custom_capabilities",
+		"custom_messages",
 	} {
 		if p&(1<<i) != 0 {
 			out = append(out, name)
@@ -37,6 +39,9 @@ const (
 	attributeBytes = 96      // an Attribute or an element of a list
 	fileBytes      = 128     // a ConfigFile
 	problemBytes   = 256     // a Problem with its path; the texts are those of Health
+	channelBytes   = 192     // a Channel
+	messageBytes   = 192     // a Message or a Letter
+	ingestBytes    = 512     // an Ingest
 )
 
 // maxStripped bounds how many agents give up their parts because of one message: what one costs must not depend on
@@ -51,7 +56,8 @@ const (
 
 // ownBytes is what the agent holds that it shares with no other.
 func (a *Agent) ownBytes() int64 {
-	n := agentBytes + len(a.search) + len(a.place) + problemBytes*len(a.Problems)
+	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes()
+	n += agentBytes + len(a.search) + len(a.place) + problemBytes*len(a.Problems)
 	for _, c := range a.CustomCapabilities {
 		n += len(c) + attributeBytes
 	}
@@ -94,6 +100,8 @@ func (ch Changes) parts() (p Parts) {
 		{ChangedConfig, PartConfig},
 		{ChangedComponents, PartComponents},
 		{ChangedCapabilities, PartCustomCapabilities},
+		{ChangedMessages, PartMessages},
+		{ChangedMail, PartMessages},
 	} {
 		if ch&m.changed != 0 {
 			p |= m.part
@@ -106,6 +114,7 @@ func (ch Changes) parts() (p Parts) {
 func (p Parts) changes() (ch Changes) {
 	for _, c := range []Changes{
 		ChangedDescription, ChangedHealth, ChangedConfig, ChangedComponents, ChangedCapabilities,
+		ChangedMessages,
 	} {
 		if c.parts()&p != 0 {
 			ch |= c
@@ -137,6 +146,9 @@ func (a *Agent) strip(parts Parts) (lost Parts) {
 	}
 	if parts&PartCustomCapabilities != 0 && len(a.CustomCapabilities) > 0 {
 		a.CustomCapabilities, lost = nil, lost|PartCustomCapabilities
+	}
+	if parts&PartMessages != 0 && len(a.Channels)+len(a.Ingests) > 0 {
+		a.Channels, a.Ingests, lost = nil, nil, lost|PartMessages
 	}
 	if parts&PartHealth != 0 && a.Health.bulky() {
 		a.Health, lost = a.Health.brief(), lost|PartHealth

@@ -40,6 +40,7 @@ func bulkyReport(n, size int) *protobufs.AgentToServer {
 			Components: map[string]*protobufs.ComponentDetails{filler: {}},
 		},
 		CustomCapabilities: &protobufs.CustomCapabilities{Capabilities: []string{filler}},
+		CustomMessage:      &protobufs.CustomMessage{Capability: "com.example", Data: []byte(filler)},
 	}
 }
 

@@ -3,6 +3,8 @@
 
 package fleet
 
+import "time"
+
 // record is an agent and its places in the orders of the fleet.
 type record struct {
 	agent *Agent
@@ -10,6 +12,11 @@ type record struct {
 	version links // in Fleet.byVersion
 	time    links // in Fleet.present or Fleet.gone
 	weight  links // in Fleet.laden, or in none
+	news    links // in Fleet.news, or in none
+	mail    links // in Fleet.mailed, or in none
+
+	newsAt time.Time // when its messages last changed the version
+	posts  allowance // of messages to it
 }
 
 // links of a record in one order.

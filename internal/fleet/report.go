@@ -19,6 +19,8 @@ type report struct {
 	config      *Config
 	components  *Components
 	custom      *[]string
+	message     *Message // At is not set yet
+	ingest      ingestNews
 
 	cuts map[CutReason]struct{}
 }
@@ -55,6 +57,11 @@ func decode(msg *protobufs.AgentToServer, l Limits) report {
 		c := newCutter(l)
 		names := decodeCustomCapabilities(c, cc)
 		r.custom = &names
+		r.noteCuts(c)
+	}
+	if m := msg.GetCustomMessage(); m != nil {
+		c := newCutter(l)
+		r.message, r.ingest = decodeMessage(c, m), decodeIngest(c, m)
 		r.noteCuts(c)
 	}
 	return r

@@ -29,11 +29,16 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	fleet [max_agents=N] [max_per_conn=N] [silent_after=D] [max_nodes=N] ...   a new, empty fleet at 00:00:00
 //	report AGENT [conn=N|http] [seq=N] [full] [name=S] [version=S] [host=S] [caps=none|all] [status=S] [at=D]
-//	       [NODE=STATUS[:ERROR]]... [config=S] [hash=S] [list=S] [goodbye] [uid_bytes=N]
+//	       [NODE=STATUS[:ERROR]]... [config=S] [hash=S] [list=S] [goodbye] [uid_bytes=N] [custom=CAPABILITY,...]
+//	       [message=CAPABILITY:TYPE:DATA] [progress=RECEIVER:SIGNAL:STATE:PERCENT:BEGAN:UPDATED]
+//	       [ingest=SIGNAL:STATE:MINUTE[:ERROR]] (of an hour, as contrib's receiver tells it)
 //	heartbeat AGENT [conn=N|http] [seq=N]
 //	drop N                  connection N breaks
 //	tick D                  time passes, then Tick
+//	post AGENT CAPABILITY:TYPE:DATA     a message for it
 //	show AGENT              all that is known of it
+//	said AGENT              its custom messages
+//	ingests AGENT           its ingests
 //	since                   what changed since the last time this was asked
 //	list [text=S] [sort=S] [desc] [limit=N] [next] [condition=S] [liveness=S] [healthy=B]
 //	stats
@@ -131,6 +136,12 @@ func (w *world) run(line string) string {
 		require.NoError(w.t, err)
 		w.now = w.now.Add(d)
 		return w.clock() + "\n" + w.changesOf(func() { w.fleet.Tick(w.now) })
+	case "post":
+		return w.post(args[0], args[1])
+	case "said":
+		return w.said(args[0])
+	case "ingests":
+		return w.ingests(args[0])
 	case "show":
 		return w.show(args[0])
 	case "since":
@@ -223,6 +234,10 @@ func (w *world) message(agent string, args words, fields []string) *protobufs.Ag
 		msg.EffectiveConfig = scenarioConfig(body)
 	}
 	msg.AvailableComponents = scenarioComponents(args)
+	if names, ok := args["custom"]; ok {
+		msg.CustomCapabilities = &protobufs.CustomCapabilities{Capabilities: strings.Split(names, ",")}
+	}
+	msg.CustomMessage = scenarioMessage(w.t, args)
 	return msg
 }
 
@@ -347,7 +362,12 @@ func scenarioComponents(args words) *protobufs.AvailableComponents {
 
 // replyText names what the reply says, and proves that it is for the sender and offers nothing.
 func replyText(t *testing.T, msg *protobufs.AgentToServer, reply *protobufs.ServerToAgent) string {
+	letter := reply.GetCustomMessage()
+	reply.CustomMessage = nil // what was posted is all else that it may hold
 	requireNoOffer(t, msg, reply)
+	if letter != nil {
+		return fmt.Sprintf("reply: message %s %s %q\n", letter.GetCapability(), letter.GetType(), letter.GetData())
+	}
 	if e := reply.GetErrorResponse(); e != nil {
 		retry := ""
 		if e.GetRetryInfo() != nil {

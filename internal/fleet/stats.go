@@ -22,6 +22,7 @@ type Stats struct {
 	ComponentsRequests uint64
 	Refused            map[RefuseReason]uint64
 	Cuts               map[CutReason]uint64 // messages, and agents, of which something was cut
+	Messages           map[MessageFate]uint64
 }
 
 // Stats of now.
@@ -33,6 +34,7 @@ func (f *Fleet) Stats() Stats {
 	s.Conditions = maps.Clone(s.Conditions)
 	s.Refused = maps.Clone(s.Refused)
 	s.Cuts = maps.Clone(s.Cuts)
+	s.Messages = maps.Clone(s.Messages)
 	return s
 }
 
@@ -42,6 +44,7 @@ func newStats() Stats {
 		Conditions: map[Condition]int{},
 		Refused:    map[RefuseReason]uint64{},
 		Cuts:       map[CutReason]uint64{},
+		Messages:   map[MessageFate]uint64{},
 	}
 }
 

@@ -117,6 +117,6 @@ func TestProgressIsBounded(t *testing.T) {
 	require.InDelta(t, -1, back.Percent, 0)
 	require.InDelta(t, -1, back.ETASeconds, 0)
 	require.Zero(t, back.BytesPerSecond)
-	require.LessOrEqual(t, len(back.Error), 1024)
+	require.LessOrEqual(t, len(back.Error), maxError)
 	require.True(t, utf8.ValidString(back.Error))
 }

@@ -45,6 +45,7 @@ type process struct {
 // start runs a command. What it prints on its first line of standard output is sent to first, if
 // that is not nil.
 func start(first chan<- string, command string, args ...string) (*process, error) {
+	//nolint:noctx // it ends with stop, not with a context
 	cmd := exec.Command("/bin/sh", append([]string{"-c", leash, command}, args...)...)
 	p := &process{name: filepath.Base(command), cmd: cmd, said: &tail{}, done: make(chan struct{})}
 	apart(cmd)

@@ -137,6 +137,42 @@ func BenchmarkHeartbeatRoundTripOf500Connections(b *testing.B) {
 	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
 }
 
+// What a message that nobody asked for costs: alone, so that each finds the connection idle, and
+// as many as the queue takes. The client allocates nothing.
+func BenchmarkSend(b *testing.B) {
+	for _, burst := range []int{1, 100} {
+		b.Run(fmt.Sprintf("burst_of_%d", burst), func(b *testing.B) { benchmarkSend(b, burst) })
+	}
+}
+
+func benchmarkSend(b *testing.B, burst int) {
+	h := newEcho()
+	s := New(Settings{}, h)
+	front := httptest.NewServer(s)
+	defer front.Close()
+	defer func() { require.NoError(b, s.Shutdown(context.Background())) }()
+	nc, err := handshake(front.Listener.Addr().String())
+	require.NoError(b, err)
+	defer func() { _ = nc.Close() }()
+	require.NoError(b, roundTrip(nc, frame(true, opBinary, framed(b, message(1))), make([]byte, answerSize(b))))
+	id := only(h)
+	message := framedReply(b, custom("x"))[1:]
+	frames := make([]byte, burst*(2+1+len(message)))
+	b.ReportAllocs()
+	cpu := processCPU()
+	for b.Loop() {
+		for range burst {
+			if err := s.SendEncoded(id, message); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := io.ReadFull(nc, frames); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N*burst), "cpu-ns/message(both-ends)")
+}
+
 func BenchmarkReportOf50KBRoundTrip(b *testing.B) {
 	nc, err := handshake(benchServer(b))
 	require.NoError(b, err)
@@ -173,7 +209,7 @@ const childEnv = "OPAMPSERVER_BENCH_CHILD"
 // What a connection costs the server that has said its first words and is now idle:
 // resident memory of a process that holds nothing but the server, before and after.
 func BenchmarkIdleConnection(b *testing.B) {
-	for _, phase := range []string{"silent", "after_heartbeat", "after_50KB_report"} {
+	for _, phase := range []string{"silent", "after_heartbeat", "after_50KB_report", "after_a_message"} {
 		b.Run(phase, func(b *testing.B) {
 			for b.Loop() {
 				measureIdle(b, phase)
@@ -208,6 +244,7 @@ func measureIdle(b *testing.B, phase string) {
 	big := message(1)
 	big.Health = &protobufs.ComponentHealth{LastError: strings.Repeat("e", 50_000)}
 	first["after_50KB_report"] = frame(true, opBinary, framed(b, big))
+	first["after_a_message"] = first["after_heartbeat"]
 
 	warm, err := handshake(addr)
 	require.NoError(b, err)
@@ -228,18 +265,36 @@ func measureIdle(b *testing.B, phase string) {
 			require.NoError(b, roundTrip(nc, words, answer))
 		}
 	}
+	if phase == "after_a_message" {
+		_, err := io.WriteString(ask, "send\n")
+		require.NoError(b, err)
+		unasked := make([]byte, 2+len(framedReply(b, custom("x"))))
+		for _, nc := range conns {
+			_, err := io.ReadFull(nc, unasked)
+			require.NoError(b, err)
+		}
+	}
 	rss, own := measure()
 	b.ReportMetric(float64(rss-rss0)/n, "rss-B/conn")
 	b.ReportMetric(float64(own-own0)/n, "heap+stack-B/conn")
 	b.ReportMetric(0, "ns/op")
 }
 
-// serveMeasured runs a server until its input ends and tells its memory on request.
+// serveMeasured runs a server until its input ends, tells its memory and sends to everybody on
+// request.
 func serveMeasured() {
 	s := New(Settings{}, acknowledge{})
 	front := httptest.NewServer(s)
 	fmt.Println(front.Listener.Addr())
 	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+		if asked.Text() == "send" {
+			for _, c := range s.open() {
+				if err := s.Send(c.info.ID, custom("x")); err != nil {
+					panic(err)
+				}
+			}
+			continue
+		}
 		for range 3 { // a stack shrinks by half a collection
 			runtime.GC()
 		}

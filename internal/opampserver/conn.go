@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,11 @@ func closing(code uint16, reason Reason, format string, args ...any) error {
 
 func errGoingAway() error { return closing(closeGoingAway, "", "server is shutting down") }
 
-// conn is one WebSocket. Only run and what it calls write to the network.
+// errMute ends a connection on which no other frame may follow.
+var errMute = errors.New("nothing more can be written to this connection")
+
+// conn is one WebSocket. Who writes to the network has the turn: run, or the writer of what is
+// sent unasked (send.go).
 type conn struct {
 	// Fixed at construction.
 	server *Server
@@ -50,6 +55,13 @@ type conn struct {
 
 	// Set once, by Shutdown.
 	leaving atomic.Bool
+
+	mu      sync.Mutex
+	out     *outbox // guarded by mu: nil while nothing waits to be written
+	ended   bool    // guarded by mu: nothing is queued any more
+	writing bool    // guarded by mu: somebody has the turn to write
+
+	mute bool // owned by who has the turn: a Close frame, or a part of a frame, is out
 
 	// Owned by run.
 	firstBy    time.Time // when the first message must have come
@@ -110,7 +122,9 @@ func (c *conn) step() (err error) {
 // finish ends the connection because of err and tells the Handler.
 func (c *conn) finish(err error) {
 	c.dropMessage()
+	c.endSending()
 	c.part(err)
+	c.awaitWriter()
 	c.server.untrack(c)
 	c.server.closed(c.info)
 }
@@ -167,6 +181,12 @@ func (c *conn) control(op opcode, payload []byte) error {
 // write sends one frame within the write deadline. A peer that does not read holds
 // nobody but itself, and not for longer than that.
 func (c *conn) write(frame []byte) error {
+	c.takeTurn()
+	defer c.passTurn()
+	if c.mute {
+		return errMute
+	}
+	c.mute = opcode(frame[0]&opcodeBits) == opClose
 	if err := c.net.SetWriteDeadline(time.Now().Add(c.server.settings.WriteTimeout)); err != nil {
 		return err
 	}
@@ -176,6 +196,7 @@ func (c *conn) write(frame []byte) error {
 		}
 	}
 	_, err := c.net.Write(frame)
+	c.mute = c.mute || err != nil
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.leaving.Load() {
 		// Part of a frame may be out, so nothing more can be said to this peer.
 		c.server.ledger.note(ReasonWriteTimeout, c.info.RemoteAddr, err)

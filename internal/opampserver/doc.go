@@ -13,6 +13,10 @@
 // what a peer sends ahead stays in its own socket. A relay that carries thousands
 // of agents over one connection is served at the speed of the Handler.
 //
+// What a peer did not ask for goes through [Server.Send]: it queues and returns, and a
+// writer that lives only while something is queued takes turns with the replies, a
+// whole frame each. A connection to which nothing is sent pays one pointer for it.
+//
 // # Frames
 //
 // WebSocket frames (RFC 6455) are read here rather than by a library because of
@@ -27,7 +31,8 @@
 // One message: Settings.MaxMessageSize, counted before it is buffered and again
 // after decompression. All messages that are being received: Settings.MaxBufferedBytes,
 // of which small messages have a share of their own and one address may have a part.
-// Messages that are not small are decoded and handled a few at a time.
+// Messages that are not small are decoded and handled a few at a time. What waits to be
+// written to one peer and to all: Settings.MaxUnsentMessages, MaxUnsentBytes, MaxAllUnsentBytes.
 // Connections and exchanges: Settings.MaxConnections, Settings.MaxExchanges.
 // Time: a first message, a message once begun, silence and every write have a
 // deadline each. Every refusal has a Reason, a counter, and at most one log line

@@ -22,6 +22,9 @@ const (
 	opPong         opcode = 0xA
 )
 
+// opcodeBits are those of a frame's first byte that hold its opcode.
+const opcodeBits = 0x0f
+
 func (op opcode) control() bool { return op&0x8 != 0 }
 
 func (op opcode) defined() bool {
@@ -69,7 +72,7 @@ type frameHeader struct {
 // parseHeader reads the header of a client's frame from b, of at least two bytes.
 // size is the header's length; when b holds less, the rest of it is needed first.
 func parseHeader(b []byte) (h frameHeader, size int, err error) {
-	h.fin, h.op = b[0]&0x80 != 0, opcode(b[0]&0x0f)
+	h.fin, h.op = b[0]&0x80 != 0, opcode(b[0]&opcodeBits)
 	code := b[1] & 0x7f
 	switch {
 	case b[0]&0x70 != 0:

@@ -22,10 +22,7 @@ const messageHeader = 1
 // maxStack bounds the stack in a log line, in bytes.
 const maxStack = 4 << 10
 
-var (
-	errFault         = errors.New("internal fault")
-	errReplyTooLarge = errors.New("reply is larger than a message may be")
-)
+var errFault = errors.New("internal fault")
 
 // decode reads one message. Nothing that is not an OpAMP message of a named agent
 // gets past it: the instance_uid is 16 bytes and not zero (AgentToServer.instance_uid).
@@ -83,7 +80,7 @@ func (s *Server) reply(c ConnInfo, msg *protobufs.AgentToServer) *protobufs.Serv
 // sendable says whether a message of so many bytes may be sent (Message Size Limits).
 func (s *Server) sendable(size int) error {
 	if int64(size) > s.settings.MaxMessageSize {
-		return fmt.Errorf("%w: %d bytes", errReplyTooLarge, size)
+		return fmt.Errorf("%w: %d bytes, limit %d", ErrMessageTooLarge, size, s.settings.MaxMessageSize)
 	}
 	return nil
 }

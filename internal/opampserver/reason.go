@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Reason says why a peer, a request or a message was refused.
+// Reason says why a peer, a request or a message was refused, or a message to a peer not sent.
 type Reason string
 
 const (
@@ -28,17 +28,20 @@ const (
 	ReasonMediaType        Reason = "media_type"         // a body that is not application/x-protobuf
 	ReasonMemory           Reason = "memory"             // Settings.MaxBufferedBytes
 	ReasonMethod           Reason = "method"             // neither GET nor POST
+	ReasonNotConnected     Reason = "not_connected"      // a message to a connection that is not there
 	ReasonOrigin           Reason = "origin"             // a web page of another host
 	ReasonPanic            Reason = "panic"              // a fault of this process
 	ReasonPath             Reason = "path"               // another path than OpAMP's
 	ReasonProtocol         Reason = "protocol"           // frames that break RFC 6455
-	ReasonReply            Reason = "reply"              // a reply that cannot be sent: too large or not encodable
+	ReasonQueueFull        Reason = "queue_full"         // a message to a peer for which too much waits already
+	ReasonReply            Reason = "reply"              // a message to a peer that is too large or not encodable
 	ReasonShutdown         Reason = "shutdown"           // arrived while the server was leaving
 	ReasonSilent           Reason = "silent"             // no answer to a ping
 	ReasonSlowMessage      Reason = "slow_message"       // a message took longer than Settings.MessageTimeout
 	ReasonTextFrame        Reason = "text_frame"         // OpAMP messages are binary
 	ReasonTooLarge         Reason = "too_large"          // Settings.MaxMessageSize
 	ReasonUnauthorized     Reason = "unauthorized"       // an authenticator said no
+	ReasonUnsent           Reason = "unsent"             // a message to a peer whose connection ended first
 	ReasonUpgradeRequired  Reason = "upgrade_required"   // GET without a WebSocket upgrade
 	ReasonWriteTimeout     Reason = "write_timeout"      // reads slower than it is answered
 	ReasonMalformedTooMany Reason = "malformed_too_many" // nothing but refused messages: closed
@@ -49,10 +52,10 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonBadInstanceUID, ReasonContentEncoding, ReasonEarlyData, ReasonFirstMessage,
 		ReasonHandshake, ReasonHost, ReasonIncomplete, ReasonMalformed, ReasonMalformedTooMany, ReasonMaxConnections,
-		ReasonMaxExchanges, ReasonMediaType, ReasonMemory, ReasonMethod, ReasonOrigin,
-		ReasonPanic, ReasonPath, ReasonProtocol, ReasonReply, ReasonShutdown, ReasonSilent,
-		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonUnauthorized, ReasonUpgradeRequired,
-		ReasonWriteTimeout,
+		ReasonMaxExchanges, ReasonMediaType, ReasonMemory, ReasonMethod, ReasonNotConnected, ReasonOrigin,
+		ReasonPanic, ReasonPath, ReasonProtocol, ReasonQueueFull, ReasonReply, ReasonShutdown, ReasonSilent,
+		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonUnauthorized, ReasonUnsent,
+		ReasonUpgradeRequired, ReasonWriteTimeout,
 	}
 }
 
@@ -97,12 +100,18 @@ func (l *ledger) note(reason Reason, peer string, err error, more ...zap.Field) 
 		zap.Int64("since_last_line", since),
 		zap.Error(err),
 	}, more...)
-	if reason == ReasonPanic {
+	switch reason {
+	case ReasonPanic:
 		l.log.Error("fault while serving an OpAMP peer", fields...)
-		return
+	case ReasonQueueFull, ReasonReply:
+		l.log.Warn("did not send a message to an OpAMP peer", fields...)
+	default:
+		l.log.Warn("refused an OpAMP peer", fields...)
 	}
-	l.log.Warn("refused an OpAMP peer", fields...)
 }
+
+// count is note for what happens without anybody's fault, and is said nothing of.
+func (l *ledger) count(reason Reason) { l.entries[reason].count.Add(1) }
 
 // due says whether a line may be written now, and how many refusals it speaks of.
 func (e *entry) due(count int64, now time.Time) (since int64, ok bool) {

@@ -72,13 +72,14 @@ type Server struct {
 	drained  chan struct{} // closed when nothing is served any more, after closing was set
 
 	lastID                                     atomic.Uint64
+	unsent                                     atomic.Int64 // bytes that wait to be written, of all outboxes
 	wsReceived, wsSent, httpReceived, httpSent traffic
 
 	mu        sync.Mutex
-	conns     map[*conn]struct{} // guarded by mu
-	slots     int                // guarded by mu: WebSockets, from before the handshake
-	exchanges int                // guarded by mu
-	closing   bool               // guarded by mu
+	conns     map[uint64]*conn // guarded by mu: by ConnInfo.ID
+	slots     int              // guarded by mu: WebSockets, from before the handshake
+	exchanges int              // guarded by mu
+	closing   bool             // guarded by mu
 }
 
 // New returns a Server that serves with h until Shutdown.
@@ -95,7 +96,7 @@ func New(s Settings, h Handler) *Server {
 		ctx:      ctx,
 		cancel:   cancel,
 		drained:  make(chan struct{}),
-		conns:    make(map[*conn]struct{}),
+		conns:    make(map[uint64]*conn),
 	}
 }
 
@@ -196,7 +197,7 @@ func (s *Server) noteDrainedLocked() {
 func (s *Server) track(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
+	s.conns[c.info.ID] = c
 	if s.closing {
 		c.goAway()
 	}
@@ -205,7 +206,7 @@ func (s *Server) track(c *conn) {
 func (s *Server) untrack(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	delete(s.conns, c.info.ID)
 }
 
 // Shutdown refuses newcomers, closes every WebSocket with Close 1001 and waits until
@@ -242,11 +243,11 @@ func (s *Server) close() []*conn {
 	defer s.mu.Unlock()
 	s.closing = true
 	s.noteDrainedLocked()
-	return slices.Collect(maps.Keys(s.conns))
+	return slices.Collect(maps.Values(s.conns))
 }
 
 func (s *Server) open() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.conns))
+	return slices.Collect(maps.Values(s.conns))
 }

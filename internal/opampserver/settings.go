@@ -23,6 +23,11 @@ type Settings struct {
 	MaxExchanges     int   // plain HTTP exchanges at a time; 1,024
 	MaxBufferedBytes int64 // of all messages that are being received; 8 × MaxMessageSize, at least 64 MiB
 
+	// What Server.Send may queue. One message may wait for a peer whatever its size.
+	MaxUnsentMessages int   // for one WebSocket; 1,024
+	MaxUnsentBytes    int64 // for one WebSocket; 1 MiB
+	MaxAllUnsentBytes int64 // for all of them; 2 × MaxMessageSize, at least 64 MiB
+
 	// FirstMessageTimeout is how long a new WebSocket may stay silent; 30 s, for
 	// agents on hosts that are busy starting.
 	FirstMessageTimeout time.Duration
@@ -48,6 +53,9 @@ func (s Settings) withDefaults() Settings {
 	orDefault(&s.MaxConnections, 20_000)
 	orDefault(&s.MaxExchanges, 1024)
 	orDefault(&s.MaxBufferedBytes, max(8*s.MaxMessageSize, leastBudget))
+	orDefault(&s.MaxUnsentMessages, 1024)
+	orDefault(&s.MaxUnsentBytes, 1<<20)
+	orDefault(&s.MaxAllUnsentBytes, max(2*s.MaxMessageSize, leastBudget))
 	orDefault(&s.FirstMessageTimeout, 30*time.Second)
 	orDefault(&s.MessageTimeout, time.Minute)
 	orDefault(&s.PingInterval, 45*time.Second)

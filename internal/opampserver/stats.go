@@ -12,9 +12,10 @@ type Traffic struct {
 }
 
 // Stats is what a Server has counted since it was made. Everything but Connections
-// only grows.
+// and UnsentBytes only grows.
 type Stats struct {
 	Connections       int64 // WebSockets that are open now
+	UnsentBytes       int64 // of messages of Send that wait to be written
 	WebSocketReceived Traffic
 	WebSocketSent     Traffic
 	HTTPReceived      Traffic
@@ -30,6 +31,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	return Stats{
 		Connections:       open,
+		UnsentBytes:       s.unsent.Load(),
 		WebSocketReceived: s.wsReceived.load(),
 		WebSocketSent:     s.wsSent.load(),
 		HTTPReceived:      s.httpReceived.load(),

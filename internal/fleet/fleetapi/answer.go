@@ -43,5 +43,5 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 
 func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Allow", "GET, HEAD")
-	fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "this API only reads: use GET")
+	fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "this can only be read: use GET")
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 )
 
 // Settings of an [API]. A zero field takes its default.
@@ -18,15 +19,21 @@ type Settings struct {
 	// MaxStreamsPerPeer bounds how many of them one address has. Default 32. An address of this host may have half of
 	// MaxStreams, for a proxy may speak for many.
 	MaxStreamsPerPeer int
+	// Sender takes custom messages to agents. Without one none can be sent.
+	Sender *fleetsend.Sender
+	// MaySend says why a request may not send a custom message. nil permits everybody. A request that a web page of
+	// another origin makes is refused in any case.
+	MaySend func(*http.Request) error
 }
 
 // API serves /api/. It is safe for concurrent use.
 type API struct {
 	// Fixed at construction.
-	fleet   *fleet.Fleet
-	mux     *http.ServeMux
-	streams *streams
-	closed  chan struct{}
+	fleet    *fleet.Fleet
+	settings Settings
+	mux      *http.ServeMux
+	streams  *streams
+	closed   chan struct{}
 
 	close sync.Once
 }
@@ -47,14 +54,17 @@ func New(f *fleet.Fleet, s Settings) *API {
 	if s.MaxStreamsPerPeer <= 0 {
 		s.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
 	}
+	s.MaySend = fleetsend.Guard(s.MaySend)
 	a := &API{
-		fleet:   f,
-		mux:     http.NewServeMux(),
-		streams: newStreams(s.MaxStreams, s.MaxStreamsPerPeer),
-		closed:  make(chan struct{}),
+		fleet:    f,
+		settings: s,
+		mux:      http.NewServeMux(),
+		streams:  newStreams(s.MaxStreams, s.MaxStreamsPerPeer),
+		closed:   make(chan struct{}),
 	}
 	a.route("/api/v1/agents", a.listAgents)
 	a.route("/api/v1/agents/{uid}", a.showAgent)
+	a.routeBoth("/api/v1/agents/{uid}/custom-messages", a.listMessages, a.sendMessage)
 	a.route("/api/v1/events", a.streamEvents)
 	a.route("/api/v1/openapi.yaml", a.describe)
 	a.mux.HandleFunc("/", notFound)
@@ -65,6 +75,20 @@ func New(f *fleet.Fleet, s Settings) *API {
 func (a *API) route(path string, h http.HandlerFunc) {
 	a.mux.HandleFunc("GET "+path, h)
 	a.mux.HandleFunc(path, methodNotAllowed)
+}
+
+// routeBoth serves GET and HEAD of a path, and POST where messages can be sent.
+func (a *API) routeBoth(path string, get, post http.HandlerFunc) {
+	if a.settings.Sender == nil {
+		a.route(path, get)
+		return
+	}
+	a.mux.HandleFunc("GET "+path, get)
+	a.mux.HandleFunc("POST "+path, post)
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD, POST")
+		fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "use GET or POST")
+	})
 }
 
 // ServeHTTP answers a request.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -85,7 +86,7 @@ func newTestAPI(t *testing.T, reports ...*protobufs.AgentToServer) (*fleet.Fleet
 	for _, r := range reports {
 		require.Nil(t, f.Report(apiConn, r, apiNow).GetErrorResponse())
 	}
-	a := New(f, Settings{})
+	a := New(f, Settings{Sender: fleetsend.New(f, wire{})})
 	t.Cleanup(a.Close)
 	return f, a
 }
@@ -169,6 +170,14 @@ func TestShowAgent(t *testing.T) {
 				{"name": "otlp", "metadata": {"code.namespace": "example.com/otlp v1"}, "components": []}
 			]}]
 		},
+		"custom_messages": {
+			"capabilities": [
+				{"capability": "com.example.a", "announced": true, "received": 0, "sent": 0, "last": []},
+				{"capability": "com.example.b", "announced": true, "received": 0, "sent": 0, "last": []}
+			],
+			"waiting": []
+		},
+		"ingests": [],
 		"dropped": []
 	}`, w.Body.String())
 	assert.NotContains(t, w.Body.String(), "<certificate>", "JSON that is looked at as HTML must be harmless")
@@ -299,7 +308,7 @@ func TestPartsThatWereNotKeptAreNamed(t *testing.T) {
 	t.Cleanup(a.Close)
 	d := loadDocument(t)
 	got := decode(t, get(a, "/api/v1/agents/"+apiUID(1).String()))
-	d.check(d.answerSchema("/api/v1/agents/{uid}", "200"), got, "agent")
+	d.check(d.answerSchema("get", "/api/v1/agents/{uid}", "200"), got, "agent")
 	assert.Equal(t, []any{"description", "health", "effective_config", "available_components", "custom_capabilities"}, got["dropped"])
 	assert.Nil(t, got["effective_config"])
 	assert.Nil(t, got["available_components"])

@@ -26,6 +26,8 @@ type detail struct {
 	Problems            []problem      `json:"problems"`
 	EffectiveConfig     *config        `json:"effective_config"`
 	AvailableComponents *componentList `json:"available_components"`
+	CustomMessages      messageList    `json:"custom_messages"`
+	Ingests             []ingest       `json:"ingests"`
 	Dropped             []string       `json:"dropped"`
 }
 
@@ -78,17 +80,23 @@ type component struct {
 }
 
 func (a *API) showAgent(w http.ResponseWriter, r *http.Request) {
+	if agent, ok := a.find(w, r); ok {
+		answer(w, http.StatusOK, newDetail(agent))
+	}
+}
+
+// find is the agent that the path names. Where there is none, the request has been answered.
+func (a *API) find(w http.ResponseWriter, r *http.Request) (*fleet.Agent, bool) {
 	uid, err := opampwire.ParseInstanceUID(r.PathValue("uid"))
 	if err != nil {
 		badRequest(w, fmt.Errorf("instance_uid: %w", err))
-		return
+		return nil, false
 	}
 	agent, ok := a.fleet.Agent(uid)
 	if !ok {
 		fail(w, http.StatusNotFound, "not_found", "no agent with instance_uid "+uid.String()+" is known")
-		return
 	}
-	answer(w, http.StatusOK, newDetail(agent))
+	return agent, ok
 }
 
 func newDetail(a *fleet.Agent) detail {
@@ -101,6 +109,8 @@ func newDetail(a *fleet.Agent) detail {
 		Problems:            make([]problem, 0, len(a.Problems)),
 		EffectiveConfig:     newConfig(a.Config),
 		AvailableComponents: newComponentList(a.Components),
+		CustomMessages:      newMessageList(a),
+		Ingests:             newIngests(a.Ingests),
 		Dropped:             append([]string{}, a.Dropped.Names()...),
 	}
 	if a.Health != nil {

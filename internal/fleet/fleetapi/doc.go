@@ -5,10 +5,14 @@
 //
 //	GET /api/v1/agents         the list, with query, sort and pages
 //	GET /api/v1/agents/{uid}   everything about one agent
+//	GET /api/v1/agents/{uid}/custom-messages    what was said by custom messages
+//	POST /api/v1/agents/{uid}/custom-messages   says something
 //	GET /api/v1/events         what changes, as it changes
 //	GET /api/v1/openapi.yaml   this API in OpenAPI's words
 //
-// It only reads. It authenticates nobody: the listener does, for the page and for this.
+// It reads, but for one thing: it takes a custom message to one agent, which can't change what a Collector does. A
+// request to do so that a web page of another site makes is refused. It authenticates nobody: the listener does, for
+// the page and for this; Settings.MaySend is where a role would be asked for.
 //
 // A stream carries states, not events. Each remembers only the last position that it told, wakes when something
 // changed, and tells what is true then, at most once a second. A client that reads slowly skips what was true in

@@ -146,8 +146,8 @@ func jsonType(v any) string {
 	return "object"
 }
 
-func (d document) answerSchema(path, status string) any {
-	v := d.at("paths", path, "get", "responses", status)
+func (d document) answerSchema(method, path, status string) any {
+	v := d.at("paths", path, method, "responses", status)
 	if ref, ok := v.(map[string]any)["$ref"].(string); ok {
 		v = d.at("components", "responses", strings.TrimPrefix(ref, "#/components/responses/"))
 	}
@@ -157,7 +157,8 @@ func (d document) answerSchema(path, status string) any {
 func TestAnswersAreAsDescribed(t *testing.T) {
 	d := loadDocument(t)
 	bare := apiUID(2)
-	_, a := newTestAPI(t, fullReport(1, "gateway"), &protobufs.AgentToServer{InstanceUid: bare.Bytes()})
+	f, a := newTestAPI(t, fullReport(1, "gateway"), &protobufs.AgentToServer{InstanceUid: bare.Bytes()})
+	converse(t, f, a)
 	for _, tc := range []struct{ path, target, status string }{
 		{"/api/v1/agents", "/api/v1/agents", "200"},
 		{"/api/v1/agents", "/api/v1/agents?limit=1", "200"},
@@ -166,11 +167,14 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/agents/{uid}", "/api/v1/agents/" + bare.String(), "200"},
 		{"/api/v1/agents/{uid}", "/api/v1/agents/" + apiUID(7).String(), "404"},
 		{"/api/v1/agents/{uid}", "/api/v1/agents/x", "400"},
+		{"/api/v1/agents/{uid}/custom-messages", "/api/v1/agents/" + apiUID(1).String() + "/custom-messages", "200"},
+		{"/api/v1/agents/{uid}/custom-messages", "/api/v1/agents/" + apiUID(7).String() + "/custom-messages", "404"},
+		{"/api/v1/agents/{uid}/custom-messages", "/api/v1/agents/x/custom-messages", "400"},
 		{"/api/v1/events", "/api/v1/events?view=x", "400"},
 	} {
 		w := get(a, tc.target)
 		require.Equal(t, tc.status, fmt.Sprint(w.Code), tc.target)
-		d.check(d.answerSchema(tc.path, tc.status), any(decode(t, w)), tc.target)
+		d.check(d.answerSchema("get", tc.path, tc.status), any(decode(t, w)), tc.target)
 	}
 }
 
@@ -197,9 +201,11 @@ func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
 		target := strings.ReplaceAll(path, "{uid}", "x")
 		w := do(a, http.MethodHead, target)
 		assert.NotEqual(t, http.StatusNotFound, w.Code, path)
-		assert.Equal(t, http.StatusMethodNotAllowed, do(a, http.MethodPost, target).Code, path)
+		assert.Equal(t, http.StatusMethodNotAllowed, do(a, http.MethodPut, target).Code, path)
+		_, posts := d.at("paths", path).(map[string]any)["post"]
+		assert.Equal(t, !posts, do(a, http.MethodPost, target).Code == http.StatusMethodNotAllowed, path)
 	}
-	assert.Len(t, d.at("paths"), 4)
+	assert.Len(t, d.at("paths"), 5)
 
 	described := map[string][]any{}
 	for _, p := range d.at("paths", "/api/v1/agents", "get", "parameters").([]any) {

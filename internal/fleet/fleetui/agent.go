@@ -31,7 +31,9 @@ type agentPage struct {
 	Components               *componentsPart
 	Attributes               []attributeTable
 	Capabilities             []string
-	Custom                   []string
+	Ingests                  *ingestsPart
+	Messages                 *messagesPart
+	Asked                    string // why a question could not be asked; empty for none
 }
 
 // fact is a line about the collector as a whole.
@@ -66,11 +68,13 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 		u.unknownAgent(w)
 		return
 	}
+	body := u.newAgentPage(a)
+	body.Asked = answerText(r.URL.Query().Get("asked"))
 	u.render(w, http.StatusOK, "agent.html", page{
 		Title: agentName(a),
 		// The stream starts at the version that this page shows. A change in between comes at once.
 		Events: events(fleet.Position{Epoch: u.fleet.Position().Epoch, Version: a.Version}, a.UID),
-		Body:   u.newAgentPage(a),
+		Body:   body,
 	})
 }
 
@@ -129,15 +133,14 @@ func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
 		Components:   newComponentsPart(a.Components),
 		Attributes:   attributeTables(a.Description),
 		Capabilities: a.Capabilities.Names(),
+		Ingests:      u.newIngestsPart(a),
+		Messages:     newMessagesPart(a, now),
 	}
 	if out.Gone {
 		out.Since = ago(a.Since(), now)
 	}
 	for _, p := range a.Problems {
 		out.Problems = append(out.Problems, newProblem(p, out.Gone, now))
-	}
-	for _, c := range a.CustomCapabilities {
-		out.Custom = append(out.Custom, clean(c))
 	}
 	return out
 }
@@ -179,6 +182,7 @@ var partWords = []struct {
 	{fleet.PartComponents, "components"},
 	{fleet.PartDescription, "attributes"},
 	{fleet.PartCustomCapabilities, "custom capabilities"},
+	{fleet.PartMessages, "custom messages and replays"},
 }
 
 func newDroppedParts(p fleet.Parts) droppedParts {

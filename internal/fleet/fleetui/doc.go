@@ -5,6 +5,7 @@
 //
 //	GET /                    the list; the URL holds its search, filters, order and page
 //	GET /agents/{uid}        one collector
+//	POST /agents/{uid}/report asks it how far its replays are, and leads back to its page
 //	GET /agents/{uid}/config one file of its effective config as plain text (?name=)
 //	GET /assets/{file}       style sheet, scripts, icon
 //

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -20,6 +21,10 @@ type Settings struct {
 	// OpAMPEndpoint is the URL that a collector must be pointed at, shown where there is no collector yet.
 	// Default ws://127.0.0.1:4320/v1/opamp.
 	OpAMPEndpoint string
+	// Sender takes questions to collectors. Without one none are asked.
+	Sender *fleetsend.Sender
+	// MaySend is as in fleetapi.
+	MaySend func(*http.Request) error
 }
 
 const defaultOpAMPEndpoint = "ws://127.0.0.1:4320/v1/opamp"
@@ -43,12 +48,16 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	if s.OpAMPEndpoint == "" {
 		s.OpAMPEndpoint = defaultOpAMPEndpoint
 	}
+	s.MaySend = fleetsend.Guard(s.MaySend)
 	u := &UI{fleet: f, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now}
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{"asset": u.assets.url}).
 		ParseFS(templates, "templates/*.html"))
 	u.mux.HandleFunc("GET /{$}", u.list)
 	u.mux.HandleFunc("GET /agents/{uid}", u.agent)
 	u.mux.HandleFunc("GET /agents/{uid}/config", u.config)
+	if s.Sender != nil {
+		u.mux.HandleFunc("POST /agents/{uid}/report", u.ask)
+	}
 	u.mux.HandleFunc("GET /assets/{file}", u.asset)
 	u.mux.HandleFunc("GET /", u.nothing)
 	return u

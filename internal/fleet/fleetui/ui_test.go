@@ -256,7 +256,7 @@ func TestOneCollector(t *testing.T) {
 		"receivers 1 otlp v0.155.0 …/b/otlpreceiver",
 		"service.name gateway service.version 1.2.3",
 		"ReportsStatus ReportsEffectiveConfig ReportsHealth ReportsAvailableComponents",
-		"Custom capabilities com.example.custom",
+		"Custom messages com.example.custom Nothing was said with it yet.",
 	} {
 		assert.Contains(t, page, want)
 	}

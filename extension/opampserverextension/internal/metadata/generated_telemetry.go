@@ -30,6 +30,7 @@ type TelemetryBuilder struct {
 	registrations                []metric.Registration
 	OpampServerAgents            metric.Int64ObservableUpDownCounter
 	OpampServerConnections       metric.Int64ObservableUpDownCounter
+	OpampServerCustomMessages    metric.Int64ObservableCounter
 	OpampServerCut               metric.Int64ObservableCounter
 	OpampServerDuplicates        metric.Int64ObservableCounter
 	OpampServerEvicted           metric.Int64ObservableCounter
@@ -38,6 +39,7 @@ type TelemetryBuilder struct {
 	OpampServerMessageBytes      metric.Int64ObservableCounter
 	OpampServerMessages          metric.Int64ObservableCounter
 	OpampServerRejected          metric.Int64ObservableCounter
+	OpampServerUnsentBytes       metric.Int64ObservableUpDownCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -72,6 +74,21 @@ func (builder *TelemetryBuilder) RegisterOpampServerConnectionsCallback(cb metri
 		cb(ctx, &observerInt64{inst: builder.OpampServerConnections, obs: o})
 		return nil
 	}, builder.OpampServerConnections)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerCustomMessagesCallback sets callback for observable OpampServerCustomMessages metric.
+func (builder *TelemetryBuilder) RegisterOpampServerCustomMessagesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerCustomMessages, obs: o})
+		return nil
+	}, builder.OpampServerCustomMessages)
 	if err != nil {
 		return err
 	}
@@ -201,6 +218,21 @@ func (builder *TelemetryBuilder) RegisterOpampServerRejectedCallback(cb metric.I
 	return nil
 }
 
+// RegisterOpampServerUnsentBytesCallback sets callback for observable OpampServerUnsentBytes metric.
+func (builder *TelemetryBuilder) RegisterOpampServerUnsentBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerUnsentBytes, obs: o})
+		return nil
+	}, builder.OpampServerUnsentBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -239,6 +271,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_opamp_server_connections",
 		metric.WithDescription("WebSocket connections that are open. A relay carries many agents over one. [Alpha]"),
 		metric.WithUnit("{connections}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerCustomMessages, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_custom_messages",
+		metric.WithDescription("Custom messages from agents, and to agents by what became of them. [Alpha]"),
+		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampServerCut, err = builder.meter.Int64ObservableCounter(
@@ -285,8 +323,14 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampServerRejected, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_server_rejected",
-		metric.WithDescription("Connections, requests and messages that were refused. [Alpha]"),
+		metric.WithDescription("Connections, requests and messages that were refused, and messages to agents that were not sent. [Alpha]"),
 		metric.WithUnit("{refusals}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerUnsentBytes, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_opamp_server_unsent_bytes",
+		metric.WithDescription("Bytes of messages to agents that wait to be written to WebSockets. [Alpha]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

@@ -40,8 +40,14 @@
   Idiomorph.defaults.ignoreActiveValue = true;
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, el) => !(name === "open" && el.tagName === "DETAILS");
   // The same content need not be gone through again; and copy buttons that say "Copied" may finish.
-  Idiomorph.defaults.callbacks.beforeNodeMorphed = (was, is) =>
-    !(was.dataset?.key && was.dataset.key === is.dataset?.key && was.id === is.id);
+  // And what a pointer or a keyboard is at must not move away under it.
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (was, is) => {
+    if (was.dataset?.hold !== undefined && inUse(was)) {
+      held = true;
+      return false;
+    }
+    return !(was.dataset?.key && was.dataset.key === is.dataset?.key && was.id === is.id);
+  };
 
   // --- Fetching the page again. One at a time; news that come meanwhile make one more.
 
@@ -82,11 +88,13 @@
   document.addEventListener("htmx:responseError", (e) => { if (e.detail.xhr.status === 404) location.reload(); });
 
   // Rows don't move away under a pointer or a focus: as long as one is on them they keep their order, and new ones
-  // come last.
+  // come last. Other lists wait.
   let held = false;
+  const inUse = (el) => el.matches(":hover") ||
+    (el.tagName === "TBODY" ? el.contains(document.activeElement) : el.querySelector(":focus-visible") !== null);
   const keepOrder = (html) => {
     const rows = document.querySelector("tbody#rows");
-    held = Boolean(rows && (rows.matches(":hover") || rows.contains(document.activeElement)));
+    held = Boolean(rows && inUse(rows));
     if (!held) return html;
     const page = new DOMParser().parseFromString(html, "text/html");
     const body = page.querySelector("tbody#rows");
@@ -97,8 +105,7 @@
     return page.documentElement.outerHTML;
   };
   const release = () => {
-    const rows = document.querySelector("tbody#rows");
-    if (held && !(rows?.matches(":hover") || rows?.contains(document.activeElement))) {
+    if (held && ![...document.querySelectorAll("tbody#rows, [data-hold]")].some(inUse)) {
       held = false;
       refresh();
     }

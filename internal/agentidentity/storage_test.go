@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"context"
@@ -36,11 +36,16 @@ func newFileStorage(t *testing.T, dir string) extension.Extension {
 	return ext
 }
 
-func placeIn(t *testing.T, ext extension.Extension, owner component.ID) *uidStorage {
+// hostWith is a host that has these extensions.
+type hostWith map[component.ID]component.Component
+
+func (h hostWith) GetExtensions() map[component.ID]component.Component { return h }
+
+func placeIn(t *testing.T, ext extension.Extension, owner component.ID) Place {
 	t.Helper()
-	s, err := newUIDStorage(fileStorageID, owner, hostWith(map[component.ID]component.Component{fileStorageID: ext}))
+	place, err := Storage(fileStorageID, owner, hostWith{fileStorageID: ext})
 	require.NoError(t, err)
-	return s
+	return place
 }
 
 func TestFileStorageOverRestarts(t *testing.T) {
@@ -98,7 +103,7 @@ func TestARecordInAStorageThatIsNone(t *testing.T) {
 	dir, id := t.TempDir(), newID()
 	client, err := newFileStorage(t, dir).(storage.Extension).GetClient(t.Context(), component.KindExtension, id, "")
 	require.NoError(t, err)
-	require.NoError(t, client.Set(t.Context(), uidStorageKey, []byte("hello")))
+	require.NoError(t, client.Set(t.Context(), storageKey, []byte("hello")))
 	require.NoError(t, client.Close(t.Context()))
 
 	first, logs := live(t, id, placeIn(t, newFileStorage(t, dir), id))
@@ -143,16 +148,14 @@ func TestAStorageThatPanics(t *testing.T) {
 	}
 }
 
-// A storage that is not there, or is none, is a mistake in the configuration.
 func TestStorageThatIsNotOne(t *testing.T) {
-	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.Storage = &fileStorageID })
-	e := newTestExtension(t, cfg, newSettings("no-storage"))
-	require.Equal(t, []component.ID{fileStorageID}, e.Dependencies())
-	require.EqualError(t, e.Start(t.Context(), hostWith(nil)), `storage: extension "file_storage" not found`)
-	require.EqualError(t, e.Start(t.Context(), hostWith(map[component.ID]component.Component{fileStorageID: e})),
-		`storage: extension "file_storage" is not a storage extension`)
-
-	auth := component.MustNewID("bearertokenauth")
-	cfg = configFor("ws://127.0.0.1:1", func(c *Config) { c.Storage, c.Server.endpoint().Auth = &fileStorageID, auth })
-	require.Equal(t, []component.ID{auth, fileStorageID}, newTestExtension(t, cfg, newSettings("both")).Dependencies())
+	owner := newID()
+	_, err := Storage(fileStorageID, owner, hostWith(nil))
+	require.EqualError(t, err, `extension "file_storage" not found`)
+	var none struct {
+		component.StartFunc
+		component.ShutdownFunc
+	}
+	_, err = Storage(fileStorageID, owner, hostWith{fileStorageID: none})
+	require.EqualError(t, err, `extension "file_storage" is not a storage extension`)
 }

@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// uidStorageKey names the record in the storage that this extension has to itself.
-const uidStorageKey = "instance_uid"
+// storageKey names the record in the storage that this extension has to itself.
+const storageKey = "instance_uid"
 
-// uidStorage keeps a record in a storage extension. The client stays open as long as
+// storagePlace keeps a record in a storage extension. The client stays open as long as
 // the record is in use: file_storage locks its file that long.
-type uidStorage struct {
+type storagePlace struct {
 	// Fixed at construction.
 	id     component.ID // of the storage
 	owner  component.ID
@@ -26,21 +26,23 @@ type uidStorage struct {
 	client storage.Client // from open to close
 }
 
-func newUIDStorage(id, owner component.ID, host component.Host) (*uidStorage, error) {
+// Storage is a place in the storage extension id of host, for the extension owner
+// alone. It fails if there is no such extension.
+func Storage(id, owner component.ID, host component.Host) (Place, error) {
 	ext, ok := host.GetExtensions()[id]
 	if !ok {
-		return nil, fmt.Errorf("storage: extension %q not found", id)
+		return nil, fmt.Errorf("extension %q not found", id)
 	}
 	store, ok := ext.(storage.Extension)
 	if !ok {
-		return nil, fmt.Errorf("storage: extension %q is not a storage extension", id)
+		return nil, fmt.Errorf("extension %q is not a storage extension", id)
 	}
-	return &uidStorage{id: id, owner: owner, ext: store}, nil
+	return &storagePlace{id: id, owner: owner, ext: store}, nil
 }
 
-func (s *uidStorage) field() zap.Field { return zap.Stringer("storage", s.id) }
+func (s *storagePlace) field() zap.Field { return zap.Stringer("storage", s.id) }
 
-func (s *uidStorage) open(ctx context.Context) error {
+func (s *storagePlace) open(ctx context.Context) error {
 	return survive(func() (err error) {
 		s.client, err = s.ext.GetClient(ctx, component.KindExtension, s.owner, "")
 		if err == nil && s.client == nil {
@@ -50,19 +52,19 @@ func (s *uidStorage) open(ctx context.Context) error {
 	})
 }
 
-func (s *uidStorage) load(ctx context.Context) (data []byte, err error) {
+func (s *storagePlace) load(ctx context.Context) (data []byte, err error) {
 	err = survive(func() (err error) {
-		data, err = s.client.Get(ctx, uidStorageKey)
+		data, err = s.client.Get(ctx, storageKey)
 		return err
 	})
 	return data, err
 }
 
-func (s *uidStorage) save(ctx context.Context, data []byte) error {
-	return survive(func() error { return s.client.Set(ctx, uidStorageKey, data) })
+func (s *storagePlace) save(ctx context.Context, data []byte) error {
+	return survive(func() error { return s.client.Set(ctx, storageKey, data) })
 }
 
-func (s *uidStorage) close(ctx context.Context) error {
+func (s *storagePlace) close(ctx context.Context) error {
 	return survive(func() error { return s.client.Close(ctx) })
 }
 

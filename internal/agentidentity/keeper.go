@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"bytes"
@@ -27,28 +27,13 @@ const (
 	saveRetry = time.Minute
 )
 
-// errUIDHeld says that another process, or another extension of this one, uses a place.
-var errUIDHeld = errors.New("it is in use elsewhere")
-
-// uidPlace holds one record outside of the process. One goroutine calls it; open comes
-// first, and nothing but it unless it succeeds.
-type uidPlace interface {
-	// field names the place by the user's key.
-	field() zap.Field
-	// open takes the place for this extension alone, or fails with errUIDHeld.
-	open(ctx context.Context) error
-	// load returns nil where nothing was ever saved.
-	load(ctx context.Context) ([]byte, error)
-	save(ctx context.Context, data []byte) error
-	close(ctx context.Context) error
-}
-
-// uidKeeper keeps an extension's instance UID in a place. Whatever the place does is
+// keeper keeps an extension's instance UID in a place. Whatever the place does is
 // done in the keeper's own goroutine: one that hangs keeps nobody else from anything.
-type uidKeeper struct {
+type keeper struct {
 	// Fixed at construction.
+	uids   *Registry
 	id     component.ID
-	place  uidPlace
+	place  Place
 	logger *zap.Logger
 	hostID func() string
 
@@ -67,12 +52,13 @@ type uidKeeper struct {
 	failing bool // the last save failed
 }
 
-func newUIDKeeper(id component.ID, place uidPlace, logger *zap.Logger) *uidKeeper {
-	k := &uidKeeper{
+func newKeeper(uids *Registry, id component.ID, place Place, logger *zap.Logger) *keeper {
+	k := &keeper{
+		uids:   uids,
 		id:     id,
 		place:  place,
 		logger: logger.With(place.field()),
-		hostID: hostID,
+		hostID: HostID,
 		found:  make(chan opampwire.InstanceUID, 1),
 		change: make(chan struct{}, 1),
 		quit:   make(chan struct{}),
@@ -82,12 +68,12 @@ func newUIDKeeper(id component.ID, place uidPlace, logger *zap.Logger) *uidKeepe
 	return k
 }
 
-func (k *uidKeeper) start() { go k.run() }
+func (k *keeper) start() { go k.run() }
 
 // wait is the UID to begin with. It is called once. Where the place does not answer in
 // time the extension goes on with the process's own UID, and a late answer changes
 // nothing any more: the place is left as it is until the next start or reload.
-func (k *uidKeeper) wait(ctx context.Context) opampwire.InstanceUID {
+func (k *keeper) wait(ctx context.Context) opampwire.InstanceUID {
 	limit := time.NewTimer(placeLimit)
 	defer limit.Stop()
 	select {
@@ -99,7 +85,7 @@ func (k *uidKeeper) wait(ctx context.Context) opampwire.InstanceUID {
 	if k.waive() {
 		return <-k.found // at the last moment
 	}
-	uid := uids.of(k.id).uid
+	uid := k.uids.of(k.id).uid
 	if ctx.Err() == nil {
 		k.logger.Warn("What keeps the instance UID does not answer; this collector goes on with one that is not kept",
 			zap.Duration("waited", placeLimit), zap.Stringer("instance_uid", uid))
@@ -108,19 +94,19 @@ func (k *uidKeeper) wait(ctx context.Context) opampwire.InstanceUID {
 }
 
 // settle hands the UID to wait and makes it the process's, unless wait has gone.
-func (k *uidKeeper) settle(known knownUID) bool {
+func (k *keeper) settle(known knownUID) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.waived {
 		return false
 	}
-	uids.set(k.id, known)
+	k.uids.set(k.id, known)
 	k.found <- known.uid
 	return true
 }
 
 // waive gives up waiting, unless the UID is there.
-func (k *uidKeeper) waive() (found bool) {
+func (k *keeper) waive() (found bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.waived = len(k.found) == 0
@@ -128,7 +114,7 @@ func (k *uidKeeper) waive() (found bool) {
 }
 
 // nudge says that another UID is in use. It does not block.
-func (k *uidKeeper) nudge() {
+func (k *keeper) nudge() {
 	select {
 	case k.change <- struct{}{}:
 	default: // it will look anyway
@@ -136,7 +122,7 @@ func (k *uidKeeper) nudge() {
 }
 
 // stop waits until everything is kept, not longer than keeperStopLimit.
-func (k *uidKeeper) stop(ctx context.Context) {
+func (k *keeper) stop(ctx context.Context) {
 	defer k.end()
 	close(k.quit)
 	limit := time.NewTimer(keeperStopLimit)
@@ -149,7 +135,7 @@ func (k *uidKeeper) stop(ctx context.Context) {
 	}
 }
 
-func (k *uidKeeper) run() {
+func (k *keeper) run() {
 	defer close(k.done)
 	known, unsaved, open := k.begin()
 	if open {
@@ -162,7 +148,7 @@ func (k *uidKeeper) run() {
 
 // begin finds the UID to begin with, and says whether it has yet to be saved and
 // whether the place is open.
-func (k *uidKeeper) begin() (known knownUID, unsaved, open bool) {
+func (k *keeper) begin() (known knownUID, unsaved, open bool) {
 	ctx, cancel := context.WithTimeout(k.life, placeLimit)
 	defer cancel()
 	if err := k.place.open(ctx); err != nil {
@@ -172,7 +158,7 @@ func (k *uidKeeper) begin() (known knownUID, unsaved, open bool) {
 	data, err := k.place.load(ctx)
 	if err != nil {
 		// The record may be good: it is not overwritten but by a UID that the server assigns.
-		known = uids.of(k.id)
+		known = k.uids.of(k.id)
 		k.logger.Warn("The kept instance UID cannot be read; this collector goes on with one that is not kept",
 			zap.Error(err), zap.Stringer("instance_uid", known.uid))
 		return known, false, true
@@ -183,10 +169,10 @@ func (k *uidKeeper) begin() (known knownUID, unsaved, open bool) {
 
 // withoutPlace is the UID where the place cannot be had. If another process has it
 // that must not be the one that the place holds.
-func (k *uidKeeper) withoutPlace(err error) knownUID {
-	known, text := uids.of(k.id), "The instance UID cannot be kept; this collector goes on with one that is not"
-	if errors.Is(err, errUIDHeld) {
-		known, text = uids.own(k.id), "Another collector keeps its instance UID in the same place; "+
+func (k *keeper) withoutPlace(err error) knownUID {
+	known, text := k.uids.of(k.id), "The instance UID cannot be kept; this collector goes on with one that is not"
+	if errors.Is(err, errHeld) {
+		known, text = k.uids.own(k.id), "Another collector keeps its instance UID in the same place; "+
 			"this one goes on with another, which is not kept"
 	}
 	k.logger.Warn(text, zap.Error(err), zap.Stringer("instance_uid", known.uid))
@@ -195,37 +181,37 @@ func (k *uidKeeper) withoutPlace(err error) knownUID {
 
 // choose is the UID to use where data was kept. An empty file is one that
 // somebody made room with.
-func (k *uidKeeper) choose(data []byte) knownUID {
-	known := uids.of(k.id)
+func (k *keeper) choose(data []byte) knownUID {
+	known := k.uids.of(k.id)
 	if len(data) == 0 {
 		return known
 	}
-	kept, err := decodeUIDRecord(data)
+	kept, err := decodeRecord(data)
 	switch {
 	case err != nil:
 		k.logger.Warn("What was kept is no instance UID and is overwritten",
 			zap.Error(err), zap.Stringer("instance_uid", known.uid))
 	case kept.hostID != "" && k.host != "" && kept.hostID != k.host:
-		known = uids.own(k.id)
+		known = k.uids.own(k.id)
 		k.logger.Warn("The kept instance UID is that of a collector on another host, of which this seems to be a copy; "+
 			"this one begins anew", zap.String("kept_host_id", kept.hostID), zap.String("host_id", k.host),
 			zap.Stringer("kept_instance_uid", kept.uid), zap.Stringer("instance_uid", known.uid))
-	case known.origin == uidAssigned && known.uid != kept.uid: // and it could not be saved before a reload
+	case known.origin == originAssigned && known.uid != kept.uid: // and it could not be saved before a reload
 	default:
 		if k.host == "" {
 			k.host = kept.hostID
 		}
-		return knownUID{kept.uid, uidKept}
+		return knownUID{kept.uid, originKept}
 	}
 	return known
 }
 
-func (k *uidKeeper) record(uid opampwire.InstanceUID) []byte {
-	return uidRecord{uid: uid, hostID: k.host}.encode()
+func (k *keeper) record(uid opampwire.InstanceUID) []byte {
+	return record{uid: uid, hostID: k.host}.encode()
 }
 
 // keep saves uid, if it is unsaved, and each that follows it, until stop.
-func (k *uidKeeper) keep(uid opampwire.InstanceUID, unsaved bool) {
+func (k *keeper) keep(uid opampwire.InstanceUID, unsaved bool) {
 	for {
 		if unsaved {
 			unsaved = !k.save(uid)
@@ -236,7 +222,7 @@ func (k *uidKeeper) keep(uid opampwire.InstanceUID, unsaved bool) {
 		}
 		select {
 		case <-k.change:
-			uid, unsaved = uids.of(k.id).uid, true
+			uid, unsaved = k.uids.of(k.id).uid, true
 		case <-retry:
 		case <-k.quit:
 			k.lastSave(uid, unsaved)
@@ -245,10 +231,10 @@ func (k *uidKeeper) keep(uid opampwire.InstanceUID, unsaved bool) {
 	}
 }
 
-func (k *uidKeeper) lastSave(uid opampwire.InstanceUID, unsaved bool) {
+func (k *keeper) lastSave(uid opampwire.InstanceUID, unsaved bool) {
 	select {
 	case <-k.change:
-		uid, unsaved = uids.of(k.id).uid, true
+		uid, unsaved = k.uids.of(k.id).uid, true
 	default:
 	}
 	if unsaved {
@@ -257,7 +243,7 @@ func (k *uidKeeper) lastSave(uid opampwire.InstanceUID, unsaved bool) {
 }
 
 // save reports whether it did. Of failures in a row the first and their end are logged.
-func (k *uidKeeper) save(uid opampwire.InstanceUID) bool {
+func (k *keeper) save(uid opampwire.InstanceUID) bool {
 	ctx, cancel := context.WithTimeout(k.life, placeLimit)
 	defer cancel()
 	err := k.place.save(ctx, k.record(uid))
@@ -272,11 +258,11 @@ func (k *uidKeeper) save(uid opampwire.InstanceUID) bool {
 	if err != nil {
 		return false
 	}
-	uids.kept(k.id, uid)
+	k.uids.kept(k.id, uid)
 	return true
 }
 
-func (k *uidKeeper) close() {
+func (k *keeper) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), placeLimit)
 	defer cancel()
 	if err := k.place.close(ctx); err != nil {

@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"context"
@@ -104,6 +104,9 @@ func newID() component.ID {
 	return component.MustNewIDWithName("opamp", fmt.Sprintf("identity%d", testIDs.Add(1)))
 }
 
+// uids are those of the process that the tests are.
+var uids Registry
+
 // forget makes the process one that knows nothing of an extension: a new process.
 func forget(id component.ID) {
 	uids.mu.Lock()
@@ -111,24 +114,24 @@ func forget(id component.ID) {
 	delete(uids.byID, id)
 }
 
-func newTestKeeper(id component.ID, place uidPlace) (*uidKeeper, *zapobserver.ObservedLogs) {
-	logger, logs := logged(zapcore.InfoLevel)
-	k := newUIDKeeper(id, place, logger)
+func newTestKeeper(id component.ID, place Place) (*keeper, *zapobserver.ObservedLogs) {
+	core, logs := zapobserver.New(zapcore.InfoLevel)
+	k := newKeeper(&uids, id, place, zap.New(core))
 	k.hostID = func() string { return thisHost }
 	return k, logs
 }
 
 // live runs a keeper from start to stop and returns the UID that it began with.
-func live(t *testing.T, id component.ID, place uidPlace, during ...func(*identity)) (opampwire.InstanceUID, []zapobserver.LoggedEntry) {
+func live(t *testing.T, id component.ID, place Place, during ...func(*Identity)) (opampwire.InstanceUID, []zapobserver.LoggedEntry) {
 	t.Helper()
 	k, logs := newTestKeeper(id, place)
-	i := &identity{id: id, keeper: k}
-	i.start()
-	uid := i.uid(t.Context())
+	i := &Identity{uids: k.uids, id: id, keeper: k}
+	i.Start()
+	uid := i.UID(t.Context())
 	for _, f := range during {
 		f(i)
 	}
-	i.stop(t.Context())
+	i.Stop(t.Context())
 	return uid, logs.All()
 }
 
@@ -158,7 +161,7 @@ func TestWhatWasKept(t *testing.T) {
 		"no UID":                 {data: `{"host_id":"` + thisHost + `"}`, warn: "overwritten"},
 		"zeros":                  {data: `{"instance_uid":"00000000-0000-0000-0000-000000000000"}`, warn: "overwritten"},
 		"bytes":                  {data: "\x00\xff\x00\xff", warn: "overwritten"},
-		"more than a record is":  {data: keptUID + string(make([]byte, maxUIDRecord)), warn: "overwritten"},
+		"more than a record is":  {data: keptUID + string(make([]byte, maxRecord)), warn: "overwritten"},
 		"a record and then more": {data: string(recordOf(keptUID, thisHost)) + "x", warn: "overwritten"},
 		"a list":                 {data: `["` + keptUID + `"]`, warn: "overwritten"},
 	} {
@@ -187,7 +190,7 @@ func TestWhatWasKept(t *testing.T) {
 }
 
 func isKept(uid opampwire.InstanceUID, data string) bool {
-	r, err := decodeUIDRecord([]byte(data))
+	r, err := decodeRecord([]byte(data))
 	return err == nil && r.uid == uid
 }
 
@@ -213,13 +216,13 @@ func TestAPlaceInUseElsewhereIsNotShared(t *testing.T) {
 		place, id := &fakePlace{}, newID()
 		first, _ := live(t, id, place)
 
-		place.openErr = fmt.Errorf("lock: %w", errUIDHeld)
+		place.openErr = fmt.Errorf("lock: %w", errHeld)
 		second, logs := live(t, id, place)
 		require.NotEqual(t, first, second)
 		require.Len(t, logs, 1)
 		require.Contains(t, logs[0].Message, "Another collector")
 		require.Equal(t, second.String(), logs[0].ContextMap()["instance_uid"])
-		third, _ := live(t, id, place, func(i *identity) { i.assigned(opampwire.NewInstanceUID()) })
+		third, _ := live(t, id, place, func(i *Identity) { i.Assigned(opampwire.NewInstanceUID()) })
 		require.Equal(t, second, third, "that one is this process's own")
 		require.Equal(t, string(recordOf(first.String(), thisHost)), place.kept(), "nothing is written")
 		require.Equal(t, 1, place.closes, "what was never opened is not closed")
@@ -252,11 +255,11 @@ func TestAPlaceThatFails(t *testing.T) {
 				tc.fault(place)
 				before := place.kept()
 				k, logs := newTestKeeper(id, place)
-				i := &identity{id: id, keeper: k}
+				i := &Identity{uids: k.uids, id: id, keeper: k}
 
 				began := time.Now()
-				i.start()
-				uid := i.uid(t.Context())
+				i.Start()
+				uid := i.UID(t.Context())
 				require.Equal(t, tc.waited, time.Since(began))
 				require.NotEqual(t, keptUID, uid.String())
 				synctest.Wait()
@@ -270,7 +273,7 @@ func TestAPlaceThatFails(t *testing.T) {
 				require.Equal(t, uid, uids.of(id).uid, "a reload keeps it")
 
 				assigned := opampwire.NewInstanceUID()
-				i.assigned(assigned)
+				i.Assigned(assigned)
 				synctest.Wait()
 				if tc.kept {
 					require.Equal(t, string(recordOf(assigned.String(), thisHost)), place.kept())
@@ -279,7 +282,7 @@ func TestAPlaceThatFails(t *testing.T) {
 				}
 
 				began = time.Now()
-				i.stop(t.Context())
+				i.Stop(t.Context())
 				require.LessOrEqual(t, time.Since(began), keeperStopLimit)
 				place.release()
 				<-k.done
@@ -318,7 +321,7 @@ func TestALateAnswerChangesNothing(t *testing.T) {
 		uid := k.wait(t.Context())
 		place.release()
 		<-k.done
-		require.Equal(t, knownUID{uid, uidMade}, uids.of(id))
+		require.Equal(t, knownUID{uid, originMade}, uids.of(id))
 		require.Equal(t, string(recordOf(keptUID, thisHost)), place.kept())
 		require.Equal(t, 1, place.closes)
 		k.stop(t.Context())
@@ -352,15 +355,15 @@ func TestAssignedUIDsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		place, id := &fakePlace{}, newID()
 		var last opampwire.InstanceUID
-		live(t, id, place, func(i *identity) {
+		live(t, id, place, func(i *Identity) {
 			for range 3 {
 				last = opampwire.NewInstanceUID()
-				i.assigned(last)
+				i.Assigned(last)
 				synctest.Wait()
 				require.Equal(t, string(recordOf(last.String(), thisHost)), place.kept())
 			}
 			last = opampwire.NewInstanceUID()
-			i.assigned(last) // and the end comes
+			i.Assigned(last) // and the end comes
 		})
 		require.Equal(t, string(recordOf(last.String(), thisHost)), place.kept())
 
@@ -379,15 +382,15 @@ func TestTheLastAssignedUIDIsNotLost(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			place, id := &fakePlace{hangUp: make(chan struct{})}, newID()
 			k, _ := newTestKeeper(id, place)
-			i := &identity{id: id, keeper: k}
-			i.start()
-			i.uid(t.Context())
+			i := &Identity{uids: k.uids, id: id, keeper: k}
+			i.Start()
+			i.UID(t.Context())
 			synctest.Wait() // it is saving
 
 			last := opampwire.NewInstanceUID()
-			i.assigned(last)
+			i.Assigned(last)
 			stopped := make(chan struct{})
-			go func() { defer close(stopped); i.stop(t.Context()) }()
+			go func() { defer close(stopped); i.Stop(t.Context()) }()
 			synctest.Wait()
 			place.release()
 			<-stopped
@@ -402,9 +405,9 @@ func TestASaveThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		place, id := &fakePlace{data: recordOf(keptUID, thisHost)}, newID()
 		assigned := opampwire.NewInstanceUID()
-		_, logs := live(t, id, place, func(i *identity) {
+		_, logs := live(t, id, place, func(i *Identity) {
 			place.with(func() { place.saveErr = errDisk })
-			i.assigned(assigned)
+			i.Assigned(assigned)
 			time.Sleep(10*time.Minute + time.Second)
 			place.with(func() { place.saveErr = nil })
 			time.Sleep(time.Minute)
@@ -425,9 +428,9 @@ func TestAnAssignedUIDThatCouldNotBeKeptSurvivesAReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		place, id := &fakePlace{data: recordOf(keptUID, thisHost)}, newID()
 		assigned := opampwire.NewInstanceUID()
-		live(t, id, place, func(i *identity) {
+		live(t, id, place, func(i *Identity) {
 			place.with(func() { place.saveErr = errDisk })
-			i.assigned(assigned)
+			i.Assigned(assigned)
 		})
 		require.Contains(t, place.kept(), keptUID)
 
@@ -442,7 +445,7 @@ func TestAnAssignedUIDThatCouldNotBeKeptSurvivesAReload(t *testing.T) {
 func TestAReloadThatAddsAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		id := newID()
-		before := (&identity{id: id}).uid(t.Context())
+		before := OfProcess(&uids, id).UID(t.Context())
 		place := &fakePlace{}
 		after, _ := live(t, id, place)
 		require.Equal(t, before, after)
@@ -454,11 +457,11 @@ func TestAReloadThatAddsAPlace(t *testing.T) {
 func TestAConfiguredUIDIsNotReplacedForGood(t *testing.T) {
 	id := newID()
 	configured := opampwire.NewInstanceUID()
-	i := &identity{id: id, configured: configured}
-	i.start()
-	require.Equal(t, configured, i.uid(t.Context()))
-	i.assigned(opampwire.NewInstanceUID())
-	require.Equal(t, configured, i.uid(t.Context()))
-	require.NotEqual(t, configured, (&identity{id: id}).uid(t.Context()), "and leaves nothing behind")
-	i.stop(t.Context())
+	i := Configured(configured)
+	i.Start()
+	require.Equal(t, configured, i.UID(t.Context()))
+	i.Assigned(opampwire.NewInstanceUID())
+	require.Equal(t, configured, i.UID(t.Context()))
+	require.NotEqual(t, configured, OfProcess(&uids, id).UID(t.Context()), "and leaves nothing behind")
+	i.Stop(t.Context())
 }

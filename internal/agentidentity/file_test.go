@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"context"
@@ -24,11 +24,11 @@ func stateFile(t *testing.T) string {
 
 func TestUIDFileOverRestarts(t *testing.T) {
 	path, id := stateFile(t), newID()
-	first, logs := live(t, id, &uidFile{path: path})
+	first, logs := live(t, id, &filePlace{path: path})
 	require.Empty(t, logs)
 	for range 5 {
 		forget(id)
-		uid, logs := live(t, id, &uidFile{path: path})
+		uid, logs := live(t, id, &filePlace{path: path})
 		require.Equal(t, first, uid)
 		require.Empty(t, logs)
 	}
@@ -47,7 +47,7 @@ func TestUIDFileIsReplacedAsAWhole(t *testing.T) {
 	require.NoError(t, err)
 	defer old.Close()
 
-	f := &uidFile{path: path}
+	f := &filePlace{path: path}
 	require.NoError(t, f.open(t.Context()))
 	require.NoError(t, f.save(t.Context(), []byte("new")))
 	require.NoError(t, f.close(t.Context()))
@@ -70,14 +70,14 @@ func TestUIDFileIsReplacedAsAWhole(t *testing.T) {
 // The lock keeps a second one out until the first closes, and waits a moment for that.
 func TestUIDFileLock(t *testing.T) {
 	path := stateFile(t)
-	first, second := &uidFile{path: path}, &uidFile{path: path}
+	first, second := &filePlace{path: path}, &filePlace{path: path}
 	require.NoError(t, first.open(t.Context()))
-	require.ErrorIs(t, second.open(t.Context()), errUIDHeld)
+	require.ErrorIs(t, second.open(t.Context()), errHeld)
 	require.ErrorContains(t, second.open(t.Context()), path+".lock")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, second.open(ctx), errUIDHeld, "at once")
+	require.ErrorIs(t, second.open(ctx), errHeld, "at once")
 
 	opened := make(chan error)
 	go func() { opened <- second.open(t.Context()) }()
@@ -97,7 +97,7 @@ func TestManyWithOneUIDFile(t *testing.T) {
 	end := make(chan struct{})
 	for range many {
 		wg.Go(func() {
-			k, logs := newTestKeeper(newID(), &uidFile{path: path})
+			k, logs := newTestKeeper(newID(), &filePlace{path: path})
 			k.start()
 			uid := k.wait(t.Context())
 			mu.Lock()
@@ -120,7 +120,7 @@ func TestManyWithOneUIDFile(t *testing.T) {
 	assert.Equal(t, 1, kept)
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	r, err := decodeUIDRecord(data)
+	r, err := decodeRecord(data)
 	require.NoError(t, err)
 	require.True(t, seen[r.uid])
 }
@@ -146,12 +146,12 @@ func TestUIDFilesThatCannotBe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path, id := stateFile(t), newID()
 			tc.make(t, path)
-			uid, logs := live(t, id, &uidFile{path: path})
+			uid, logs := live(t, id, &filePlace{path: path})
 			require.False(t, uid.IsZero())
 			require.Len(t, logs, 1)
 			require.Contains(t, logs[0].Message, tc.warn)
 			require.Equal(t, path, logs[0].ContextMap()["instance_uid_file"], "by the user's key")
-			again, _ := live(t, id, &uidFile{path: path})
+			again, _ := live(t, id, &filePlace{path: path})
 			require.Equal(t, uid, again, "a reload")
 		})
 	}

@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package agentidentity
 
 import (
 	"context"
@@ -24,18 +24,36 @@ const (
 	lockInterval = 50 * time.Millisecond
 )
 
-// uidFile keeps a record in a file, with a lock file beside it: the record itself is
+// File is a place in the file at path, whose directory has to exist. An empty file
+// with ".lock" after its name lies beside it from then on.
+func File(path string) Place { return &filePlace{path: path} }
+
+// ValidateFile holds that path is, or can become, a place.
+func ValidateFile(path string) error {
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("its directory has to exist: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("%q is not a directory", dir)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%q is not a regular file", path)
+	}
+	return nil
+}
+
+// filePlace keeps a record in a file, with a lock file beside it: the record itself is
 // replaced with each save, and a lock on it would go with it.
-type uidFile struct {
+type filePlace struct {
 	path string
 	lock *os.File // held from open to close
 }
 
-func (f *uidFile) field() zap.Field { return zap.String("instance_uid_file", f.path) }
+func (f *filePlace) field() zap.Field { return zap.String("instance_uid_file", f.path) }
 
 // open locks the file's name for this process and this extension. The lock goes with
 // the process, however that ends; the lock file stays.
-func (f *uidFile) open(ctx context.Context) error {
+func (f *filePlace) open(ctx context.Context) error {
 	lock, err := os.OpenFile(f.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
@@ -55,7 +73,7 @@ func awaitLock(ctx context.Context, lock *os.File) error {
 	defer again.Stop()
 	for {
 		err := tryLock(lock)
-		if !errors.Is(err, errUIDHeld) {
+		if !errors.Is(err, errHeld) {
 			return err
 		}
 		select {
@@ -66,7 +84,7 @@ func awaitLock(ctx context.Context, lock *os.File) error {
 	}
 }
 
-func (f *uidFile) load(context.Context) ([]byte, error) {
+func (f *filePlace) load(context.Context) ([]byte, error) {
 	info, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -82,12 +100,12 @@ func (f *uidFile) load(context.Context) ([]byte, error) {
 	}
 	defer file.Close()
 	// One byte more than may be there, which then is not a record.
-	return io.ReadAll(io.LimitReader(file, maxUIDRecord+1))
+	return io.ReadAll(io.LimitReader(file, maxRecord+1))
 }
 
 // save replaces the file as a whole: after a crash at any moment there is the old
 // record or the new one. The lock makes the temporary file's name ours.
-func (f *uidFile) save(_ context.Context, data []byte) error {
+func (f *filePlace) save(_ context.Context, data []byte) error {
 	temporary := f.path + ".tmp"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -124,4 +142,4 @@ func syncDirectory(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (f *uidFile) close(context.Context) error { return f.lock.Close() }
+func (f *filePlace) close(context.Context) error { return f.lock.Close() }

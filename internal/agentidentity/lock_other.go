@@ -3,7 +3,7 @@
 
 //go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd || windows)
 
-package opampextension
+package agentidentity
 
 import (
 	"errors"
