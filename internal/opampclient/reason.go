@@ -4,6 +4,7 @@
 package opampclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -84,7 +85,7 @@ func refusal(resp *http.Response) *failure {
 		f.err = fmt.Errorf("server answered %s: redirects are not followed, set the endpoint to the final address", statusText(code))
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
 		f.reason = ReasonThrottled
-		f.retryAfter = retryAfter(resp.Header, time.Now())
+		f.retryAfter = cmp.Or(retryAfter(resp.Header, time.Now()), throttledPause)
 	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
 		f.err = fmt.Errorf("server answered %s: is this the OpAMP endpoint?", statusText(code))
 	}

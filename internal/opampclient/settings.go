@@ -53,6 +53,10 @@ const (
 	// backoffBase and backoffMax bound the pause between connects, before jitter.
 	backoffBase = time.Second
 	backoffMax  = 30 * time.Second
+	// throttledPause is how long to stay away from a server that answered 429 or 503 and
+	// said no time, or none to come (OpAMP specification, Throttling: 30 seconds are the
+	// least that it recommends). MaxRetryAfter bounds it like a time that was said.
+	throttledPause = 30 * time.Second
 	// outageMoment is how long an outage must last to be mentioned. It is less than the
 	// shortest pause, so a lost server is always mentioned before it is tried again.
 	outageMoment = 200 * time.Millisecond
