@@ -34,6 +34,7 @@ VERSITYGW_STAMP     := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 
 DIST      := build
 BIN       := bin/otelcol-fleetview
+DEMO_S3   := bin/demo-s3
 TEST_DIST := build-e2e
 TEST_BIN  := bin/otelcol-fleetview-e2e
 PEER_DIST := build-peer
@@ -59,6 +60,10 @@ help: ## list the targets
 run: build ## build the distribution and start it on testdata/fleetview.yaml: page on http://127.0.0.1:4321
 	exec $(BIN) --config testdata/fleetview.yaml
 
+.PHONY: demo-s3
+demo-s3: build $(VERSITYGW_STAMP) $(DEMO_S3) ## replay a day of telemetry from a bucket on this machine: progress on http://127.0.0.1:4321
+	exec $(DEMO_S3) -tools $(TOOLS) -collector $(BIN) -config testdata/demo-s3.yaml
+
 .PHONY: build
 build: $(DIST)/.generated ## build bin/otelcol-fleetview with ocb
 	@mkdir -p bin
@@ -81,6 +86,11 @@ $(TEST_DIST)/.generated: internal/e2e/builder-config.sh builder-config.yaml go.m
 	$(OCB) --config $(TEST_DIST)/builder-config.yaml --skip-compilation
 	@touch $@
 
+.PHONY: $(DEMO_S3)
+$(DEMO_S3):
+	@mkdir -p bin
+	$(GO_STATIC) go build -o $@ ./internal/s3demo
+
 $(PEER_DIST)/.generated: internal/e2e/peer-config.sh builder-config.yaml $(OCB_STAMP)
 	@mkdir -p $(PEER_DIST)
 	internal/e2e/peer-config.sh builder-config.yaml > $(PEER_DIST)/builder-config.yaml
@@ -93,7 +103,7 @@ test: ## unit and in-process integration tests; needs Go alone
 	go test $(RACE) $(TEST_FLAGS) $(PKG)
 
 .PHONY: e2e
-e2e: build build-e2e localaws $(SUPERVISORS) ## the built binary against real servers, supervisors and a real browser; needs npm and chromium
+e2e: build build-e2e localaws $(DEMO_S3) $(SUPERVISORS) ## the built binary against real servers, supervisors and a real browser; needs npm and chromium
 	@internal/e2e/chromium.sh > /dev/null
 	CHROMIUM="$$(internal/e2e/chromium.sh)" SUPERVISORS="$(SUPERVISORS)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
 

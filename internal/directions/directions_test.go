@@ -58,7 +58,7 @@ var forbidden = map[edge]string{
 	{transports, meaning}:                                                                                   "a transport carries reports and does not understand them",
 	{product, otherOpAMP}:                                                                                   "messages are opamp-go's, the transport is ours: the other one is a partner in tests",
 	{product, "internal/opamptest/..."}:                                                                     "it belongs to tests and must not be linked into a collector",
-	{product, "internal/localaws"}:                                                                          "it belongs to tests and the demo and must not be linked into a collector",
+	{product, "internal/localaws internal/s3sample internal/s3test"}:                                        "it belongs to tests and the demo and must not be linked into a collector",
 	{product, testModules}:                                                                                  "it belongs to tests and must not be linked into a collector",
 }
 

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/localaws"
 )
 
 // base is what the configurations of the tests share. A test's own file is merged over it.
@@ -55,7 +57,11 @@ type logLine struct {
 	Error  string `json:"error"`
 	Reason string `json:"reason"`
 	ID     string `json:"otelcol.component.id"`
-	Raw    string `json:"-"`
+	// Of the S3 receiver.
+	Key          string `json:"key"`
+	ReceiveCount int    `json:"receive_count"`
+
+	Raw string `json:"-"`
 }
 
 // collector is a running process of a distribution.
@@ -84,15 +90,21 @@ func startOn(t *testing.T, binary string, files ...string) *collector {
 	for _, file := range files {
 		args = append(args, "--config="+file)
 	}
+	return startCommand(t, exec.Command(binary, args...))
+}
+
+// startCommand starts a program that is a collector, or runs one.
+func startCommand(t *testing.T, cmd *exec.Cmd) *collector {
+	t.Helper()
 	c := &collector{
-		cmd:   exec.Command(binary, args...),
+		cmd:   cmd,
 		began: time.Now(),
 		done:  make(chan struct{}),
 		more:  make(chan struct{}),
 	}
 	out, in := io.Pipe()
 	c.cmd.Stdout, c.cmd.Stderr = in, in
-	c.cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
+	c.cmd.Env = append(append(cmd.Environ(), "GOMAXPROCS=2"), localaws.Environment()...)
 	require.NoError(t, c.cmd.Start())
 	var reader sync.WaitGroup
 	reader.Go(func() { c.readLog(out) })
@@ -105,7 +117,7 @@ func startOn(t *testing.T, binary string, files ...string) *collector {
 	t.Cleanup(func() {
 		c.kill()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", filepath.Base(binary), c.text())
+			t.Logf("log of %s:\n%s", filepath.Base(cmd.Path), c.text())
 		}
 	})
 	return c

@@ -64,14 +64,18 @@ func TestExamples(t *testing.T) {
 		`(?m)^otelcol_receiver_accepted_metric_points(_total)?\{.*receiver="hostmetrics".*\} [1-9]`,
 	} {
 		eventually(t, metric, func() bool {
-			return regexp.MustCompile(metric).MatchString(p.read(t, "127.0.0.1:8888", "/metrics"))
+			return regexp.MustCompile(metric).MatchString(p.metrics(t))
 		})
 	}
 }
 
-func (p movedPorts) read(t *testing.T, address, path string) string {
+// ownMetrics is where the examples have a collector's own metrics.
+const ownMetrics = "127.0.0.1:8888"
+
+// metrics are the collector's own, in Prometheus' text format.
+func (p movedPorts) metrics(t *testing.T) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.free(t, address)+path, http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.free(t, ownMetrics)+"/metrics", http.NoBody)
 	require.NoError(t, err)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)

@@ -48,6 +48,7 @@ func start(first chan<- string, command string, args ...string) (*process, error
 	//nolint:noctx // it ends with stop, not with a context
 	cmd := exec.Command("/bin/sh", append([]string{"-c", leash, command}, args...)...)
 	p := &process{name: filepath.Base(command), cmd: cmd, said: &tail{}, done: make(chan struct{})}
+	apart(cmd)
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
