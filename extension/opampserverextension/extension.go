@@ -21,6 +21,7 @@ import (
 	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
@@ -47,6 +48,7 @@ type server struct {
 	fleet   *fleet.Fleet
 	opamp   *opampserver.Server
 	sender  *fleetsend.Sender
+	index   *fleetsearch.Index
 	api     *fleetapi.API
 	metrics *metadata.TelemetryBuilder
 	agents  *front
@@ -78,7 +80,8 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 		MaxConnections: s.config.Limits.MaxConnections,
 	}, reception{s.fleet})
 	s.sender = fleetsend.New(s.fleet, s.opamp)
-	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender})
+	s.index = fleetsearch.New(s.fleet)
+	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender, Index: s.index})
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
@@ -117,7 +120,7 @@ func (s *server) open(host component.Host) (err error) {
 func (s *server) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s.api)
-	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender}))
+	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index}))
 	return mux
 }
 

@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"strings"
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -53,8 +54,7 @@ type Agent struct {
 
 	own    int64 // bytes of what it shares with no other agent
 	talk   talk
-	search string // lower-cased text that a query looks into
-	place  string // among agents that are otherwise equal
+	search string // lower-cased text that [Agent.Mentions] looks into
 }
 
 // talk is where the conversation with an agent stands. It is never shown.
@@ -124,3 +124,19 @@ func (a *Agent) ServiceVersion() string { return a.Description.attribute("servic
 
 // HostName is the host.name that the agent told, empty where it told none.
 func (a *Agent) HostName() string { return a.Description.attribute("host.name") }
+
+// Since is when the agent came into its present condition, as well as that is known.
+func (a *Agent) Since() time.Time {
+	switch {
+	case !a.Present() || a.Health == nil:
+		return a.LivenessSince
+	case len(a.Problems) > 0:
+		return a.Problems[0].Since
+	default:
+		return a.Health.Since
+	}
+}
+
+// Mentions reports whether a word, in small letters, is in its name, version, host, instance UID, attributes
+// ("key=value"), failing components or their errors.
+func (a *Agent) Mentions(word string) bool { return strings.Contains(a.search, word) }

@@ -102,7 +102,7 @@ func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
 	ch |= a.foldHealth(prev, r.health, now)
 	ch |= a.foldMessage(r, now)
 	if ch&(ChangedDescription|ChangedHealth) != 0 || prev == nil {
-		a.search, a.place = a.searchText(), a.nameAndUID()
+		a.search = a.searchText()
 	}
 	return ch
 }

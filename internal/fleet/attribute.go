@@ -16,6 +16,9 @@ type Attribute struct {
 	Value any
 }
 
+// Text is the value as one line of a list shows it.
+func (a Attribute) Text() string { return valueText(a.Value) }
+
 // Description says who an agent is and where it runs.
 type Description struct {
 	Identifying    []Attribute

@@ -337,3 +337,15 @@ func (f *Fleet) Agents() ([]*Agent, Position) {
 	}
 	return out, f.positionLocked()
 }
+
+// Latest replaces each agent by what is known of it now, as long as nobody could see a difference but in when it was
+// heard last. Its cost is that of the list, and no lock is held for longer than that.
+func (f *Fleet) Latest(agents []*Agent) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, a := range agents {
+		if rec, ok := f.agents[a.UID]; ok && rec.agent.Version == a.Version {
+			agents[i] = rec.agent
+		}
+	}
+}

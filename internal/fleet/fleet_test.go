@@ -179,8 +179,8 @@ func TestManyAtOnce(t *testing.T) {
 			var p Position
 			for range 200 {
 				p = f.Since(p).Position
-				_, err := f.Select(Query{Text: "collector", Limit: 5})
-				assert.NoError(t, err)
+				agents, _ := f.Agents()
+				f.Latest(agents)
 				f.Tick(testNow)
 				f.Stats()
 			}
@@ -239,14 +239,5 @@ func BenchmarkFullReport(b *testing.B) {
 	for b.Loop() {
 		f.Report(testConn, msg, testNow)
 		msg.SequenceNum++
-	}
-}
-
-func BenchmarkSelect(b *testing.B) {
-	f, _ := benchFleet(b, 15_000)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, err := f.Select(Query{Text: "node", Limit: 100})
-		require.NoError(b, err)
 	}
 }

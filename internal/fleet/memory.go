@@ -57,7 +57,7 @@ const (
 // ownBytes is what the agent holds that it shares with no other.
 func (a *Agent) ownBytes() int64 {
 	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes()
-	n += agentBytes + len(a.search) + len(a.place) + problemBytes*len(a.Problems)
+	n += agentBytes + len(a.search) + problemBytes*len(a.Problems)
 	for _, c := range a.CustomCapabilities {
 		n += len(c) + attributeBytes
 	}
@@ -158,7 +158,7 @@ func (a *Agent) strip(parts Parts) (lost Parts) {
 		a.Description, lost = a.Description.brief(), lost|PartDescription
 	}
 	if lost&(PartHealth|PartDescription) != 0 {
-		a.search, a.place = a.searchText(), a.nameAndUID()
+		a.search = a.searchText()
 	}
 	a.Dropped |= lost
 	return lost

@@ -145,3 +145,6 @@ func severity(status string) int {
 		return 1
 	}
 }
+
+// Graver reports whether status a is worse than status b.
+func Graver(a, b string) bool { return severity(a) > severity(b) }

@@ -40,7 +40,6 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	said AGENT              its custom messages
 //	ingests AGENT           its ingests
 //	since                   what changed since the last time this was asked
-//	list [text=S] [sort=S] [desc] [limit=N] [next] [condition=S] [liveness=S] [healthy=B]
 //	stats
 //
 // A report without seq has the number after the last one. An underscore in a value stands for a space.
@@ -83,7 +82,6 @@ type world struct {
 	now      time.Time
 	seqs     map[string]uint64
 	position Position
-	next     string
 }
 
 var scenarioStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -146,8 +144,6 @@ func (w *world) run(line string) string {
 		return w.show(args[0])
 	case "since":
 		return w.since()
-	case "list":
-		return w.list(parseWords(args))
 	case "stats":
 		return w.stats()
 	}
@@ -514,38 +510,6 @@ func (w *world) since() string {
 		return "nothing\n"
 	}
 	return w.deltaText(d)
-}
-
-func (w *world) list(args words) string {
-	q := Query{
-		Text: args["text"], Sort: SortKey(strings.ReplaceAll(args["sort"], " ", "_")),
-		Descending: args["desc"] != "", Limit: args.int("limit"),
-	}
-	if args["next"] != "" {
-		q.After = w.next
-	}
-	if s := args["condition"]; s != "" {
-		q.Conditions = []Condition{Condition(s)}
-	}
-	if s := args["liveness"]; s != "" {
-		q.Liveness = []Liveness{Liveness(s)}
-	}
-	if s := args["healthy"]; s != "" {
-		b := s == "true"
-		q.Healthy = &b
-	}
-	page, err := w.fleet.Select(q)
-	if err != nil {
-		return err.Error() + "\n"
-	}
-	w.next = page.Next
-	var out strings.Builder
-	for _, a := range page.Agents {
-		fmt.Fprintf(&out, "%s\n", w.line(a))
-	}
-	fmt.Fprintf(&out, "%d of %d found, %d known, more=%t, %v\n",
-		len(page.Agents), page.Total, page.Known, page.Next != "", page.Conditions)
-	return out.String()
 }
 
 func (w *world) stats() string {

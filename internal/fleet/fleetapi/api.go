@@ -7,8 +7,10 @@ import (
 	_ "embed"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 )
 
@@ -24,13 +26,21 @@ type Settings struct {
 	// MaySend says why a request may not send a custom message. nil permits everybody. A request that a web page of
 	// another origin makes is refused in any case.
 	MaySend func(*http.Request) error
+	// MaxSearches bounds how many questions that look at all agents are answered at a time; others wait, and past
+	// 32 times as many waiting they are refused. Default 2.
+	MaxSearches int
+	// Index of the fleet, to share one with others. Default is one of its own.
+	Index *fleetsearch.Index
 }
 
 // API serves /api/. It is safe for concurrent use.
 type API struct {
 	// Fixed at construction.
 	fleet    *fleet.Fleet
+	index    *fleetsearch.Index
 	settings Settings
+	now      func() time.Time
+	work     *work
 	mux      *http.ServeMux
 	streams  *streams
 	closed   chan struct{}
@@ -44,6 +54,7 @@ var openAPI []byte
 const (
 	defaultMaxStreams        = 256
 	defaultMaxStreamsPerPeer = 32
+	defaultMaxSearches       = 2
 )
 
 // New returns the API of f.
@@ -54,17 +65,34 @@ func New(f *fleet.Fleet, s Settings) *API {
 	if s.MaxStreamsPerPeer <= 0 {
 		s.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
 	}
+	if s.MaxSearches <= 0 {
+		s.MaxSearches = defaultMaxSearches
+	}
+	if s.Index == nil {
+		s.Index = fleetsearch.New(f)
+	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
 	a := &API{
 		fleet:    f,
+		index:    s.Index,
 		settings: s,
+		now:      time.Now,
+		work:     newWork(s.MaxSearches),
 		mux:      http.NewServeMux(),
 		streams:  newStreams(s.MaxStreams, s.MaxStreamsPerPeer),
 		closed:   make(chan struct{}),
 	}
 	a.route("/api/v1/agents", a.listAgents)
 	a.route("/api/v1/agents/{uid}", a.showAgent)
+	a.route("/api/v1/agents/{uid}/graph", a.showGraph)
 	a.routeBoth("/api/v1/agents/{uid}/custom-messages", a.listMessages, a.sendMessage)
+	a.route("/api/v1/facets", a.countFacets)
+	a.route("/api/v1/components", a.listComponents)
+	a.route("/api/v1/query/complete", a.completeQuery)
+	a.route("/api/v1/problems", a.listProblems)
+	a.route("/api/v1/configs", a.listConfigs)
+	a.route("/api/v1/configs/{hash}", a.showConfig)
+	a.route("/api/v1/configs/{hash}/diff/{other}", a.diffConfigs)
 	a.route("/api/v1/events", a.streamEvents)
 	a.route("/api/v1/openapi.yaml", a.describe)
 	a.mux.HandleFunc("/", notFound)

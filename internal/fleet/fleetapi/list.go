@@ -13,20 +13,29 @@ import (
 	"strings"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 )
 
 // Limits of one page of the list.
 const (
 	defaultPage = 100
 	maxPage     = 1000
+	maxTop      = 1000
+	maxFacets   = 30
+	// maxRows bounds a list as CSV, which has no pages.
+	maxRows = 200_000
 )
 
 // listed is the answer to GET /api/v1/agents.
 type listed struct {
 	Agents     []summary               `json:"agents"`
+	Query      string                  `json:"query"`
 	Total      int                     `json:"total"`
 	Known      int                     `json:"known"`
 	Conditions map[fleet.Condition]int `json:"conditions"`
+	Facets     []facet                 `json:"facets"`
+	Groups     *groups                 `json:"groups"`
 	NextCursor string                  `json:"next_cursor,omitempty"`
 	Position   string                  `json:"position"`
 }
@@ -37,43 +46,92 @@ func (a *API) listAgents(w http.ResponseWriter, r *http.Request) {
 		badRequest(w, err)
 		return
 	}
-	q, err := ParseQuery(values)
+	list, err := ParseList(values)
 	if err != nil {
 		badRequest(w, err)
 		return
 	}
-	page, err := a.fleet.Select(q)
+	asCSV, err := wantsCSV(r, values)
+	if err != nil {
+		badRequest(w, err)
+		return
+	}
+	if asCSV && values.Get("limit") == "" {
+		list.Limit = maxRows
+	}
+	list.Now = a.now()
+	leave, ok := a.work.enter(w, r)
+	if !ok {
+		return
+	}
+	defer leave()
+	page, err := a.index.Search(list.Request)
 	if err != nil {
 		badRequest(w, fmt.Errorf("%s: %w", parameterOf(err), err))
 		return
 	}
+	if asCSV {
+		writeCSV(w, "agents", agentColumns, page.Agents)
+		return
+	}
 	answer(w, http.StatusOK, listed{
 		Agents:     summaries(page.Agents),
+		Query:      list.Query.String(),
 		Total:      page.Total,
 		Known:      page.Known,
 		Conditions: page.Conditions,
+		Facets:     newFacets(page.Facets),
+		Groups:     newGroups(page.Groups),
 		NextCursor: page.Next,
 		Position:   page.Position.String(),
 	})
 }
 
 func parameterOf(err error) string {
-	if errors.Is(err, fleet.ErrBadCursor) {
+	if errors.Is(err, fleetsearch.ErrBadCursor) {
 		return "cursor"
 	}
 	return "sort"
 }
 
-// ParseQuery reads the parameters of the list: q, liveness, condition, healthy, sort, limit and cursor. An unknown
-// parameter, like a wrong value, is an error that names it.
-func ParseQuery(values url.Values) (fleet.Query, error) {
-	q := fleet.Query{Limit: defaultPage}
+// List is what the parameters of a list ask for. Request has all of it; the rest is how it was asked.
+type List struct {
+	fleetsearch.Request
+
+	Text       string
+	Conditions []fleet.Condition
+	Liveness   []fleet.Liveness
+	Healthy    *bool
+}
+
+// ParseList reads the parameters of the list: q, liveness, condition, healthy, sort, limit, cursor, facets, group_by and
+// top; format is not looked at. An unknown parameter, like a wrong value, is an error that names it.
+func ParseList(values url.Values) (List, error) {
+	l := List{Request: fleetsearch.Request{Limit: defaultPage}}
 	for name, vs := range values {
-		if err := setParameter(&q, name, vs); err != nil {
-			return fleet.Query{}, fmt.Errorf("%.64s: %w", name, err)
+		if err := setParameter(&l, name, vs); err != nil {
+			return List{}, fmt.Errorf("%.64s: %w", name, err)
 		}
 	}
-	return q, nil
+	if len(l.Conditions) > 0 {
+		l.Query.Terms = append(l.Query.Terms, anyOf(fleetquery.FacetStatus, l.Conditions))
+	}
+	if len(l.Liveness) > 0 {
+		l.Query.Terms = append(l.Query.Terms, anyOf(fleetquery.FacetLiveness, l.Liveness))
+	}
+	if l.Healthy != nil {
+		l.Query.Terms = append(l.Query.Terms, anyOf(fleetquery.FacetHealthy, []string{strconv.FormatBool(*l.Healthy)}))
+	}
+	return l, nil
+}
+
+// anyOf is the term of words that need no quotes.
+func anyOf[T ~string](f fleetquery.Facet, words []T) fleetquery.Term {
+	t := fleetquery.Term{Facet: f}
+	for _, w := range words {
+		t.Values = append(t.Values, fleetquery.Value{Text: string(w)})
+	}
+	return t
 }
 
 var (
@@ -90,13 +148,16 @@ func parameters(r *http.Request) (url.Values, error) {
 	return values, nil
 }
 
-func setParameter(q *fleet.Query, name string, values []string) (err error) {
+func setParameter(l *List, name string, values []string) (err error) {
 	switch name {
 	case "liveness":
-		q.Liveness, err = parseWords(values, fleet.Livenesses())
+		l.Liveness, err = parseWords(values, fleet.Livenesses())
 		return err
 	case "condition":
-		q.Conditions, err = parseWords(values, fleet.Conditions())
+		l.Conditions, err = parseWords(values, fleet.Conditions())
+		return err
+	case "facets":
+		l.Facets, err = parseSides(values)
 		return err
 	}
 	value, err := only(values)
@@ -105,19 +166,56 @@ func setParameter(q *fleet.Query, name string, values []string) (err error) {
 	}
 	switch name {
 	case "q":
-		q.Text = value
+		l.Text = value
+		l.Query, err = fleetquery.Parse(value)
 	case "healthy":
-		q.Healthy, err = parseBool(value)
+		l.Healthy, err = parseBool(value)
 	case "sort":
-		q.Sort, q.Descending = parseSort(value)
+		l.Sort, l.Descending = parseSort(value)
 	case "limit":
-		q.Limit, err = parseLimit(value)
+		l.Limit, err = parseNumber(value, defaultPage, maxPage)
 	case "cursor":
-		q.After = value
+		l.After = value
+	case "group_by":
+		l.GroupBy, err = parseSide(value)
+	case "top":
+		l.Top, err = parseNumber(value, 0, maxTop)
+	case "format": // see wantsCSV
 	default:
 		err = errUnknownParameter
 	}
 	return err
+}
+
+// parseSides reads names of facets, separated by commas or repeated.
+func parseSides(values []string) (out []fleetsearch.Side, err error) {
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			if name == "" {
+				continue
+			}
+			side, err := fleetsearch.ParseSide(name)
+			if err != nil {
+				return nil, err
+			}
+			if len(out) == maxFacets {
+				return nil, fmt.Errorf("more than %d are asked for", maxFacets)
+			}
+			out = append(out, side)
+		}
+	}
+	return out, nil
+}
+
+func parseSide(name string) (*fleetsearch.Side, error) {
+	if name == "" {
+		return nil, nil
+	}
+	side, err := fleetsearch.ParseSide(name)
+	if err != nil {
+		return nil, err
+	}
+	return &side, nil
 }
 
 // only is the value of a parameter that has one.
@@ -156,19 +254,19 @@ func parseBool(s string) (*bool, error) {
 	return nil, fmt.Errorf("%.64q is neither true nor false", s)
 }
 
-// parseSort reads a key, turned round by a minus before it. Whether it is a key is for the fleet to say.
-func parseSort(s string) (key fleet.SortKey, descending bool) {
+// parseSort reads a key, turned round by a minus before it. Whether it is a key is for the index to say.
+func parseSort(s string) (key fleetsearch.SortKey, descending bool) {
 	s, descending = strings.CutPrefix(s, "-")
-	return fleet.SortKey(s), descending
+	return fleetsearch.SortKey(s), descending
 }
 
-func parseLimit(s string) (int, error) {
+func parseNumber(s string, def, most int) (int, error) {
 	if s == "" {
-		return defaultPage, nil
+		return def, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > maxPage {
-		return 0, fmt.Errorf("%.64q is not a number from 1 to %d", s, maxPage)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%.64q is not a number from 1 to %d", s, most)
 	}
 	return n, nil
 }

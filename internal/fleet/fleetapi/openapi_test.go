@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 )
 
 // document is openapi.yaml, and what is checked against it.
@@ -171,6 +172,23 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/agents/{uid}/custom-messages", "/api/v1/agents/" + apiUID(7).String() + "/custom-messages", "404"},
 		{"/api/v1/agents/{uid}/custom-messages", "/api/v1/agents/x/custom-messages", "400"},
 		{"/api/v1/events", "/api/v1/events?view=x", "400"},
+		{"/api/v1/agents", "/api/v1/agents?facets=status,component,attr.host.name,family&group_by=host", "200"},
+		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(1).String() + "/graph", "200"},
+		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(2).String() + "/graph", "200"},
+		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(7).String() + "/graph", "404"},
+		{"/api/v1/facets", "/api/v1/facets", "200"},
+		{"/api/v1/facets", "/api/v1/facets?facets=since", "400"},
+		{"/api/v1/components", "/api/v1/components", "200"},
+		{"/api/v1/query/complete", "/api/v1/query/complete?q=status:", "200"},
+		{"/api/v1/query/complete", "/api/v1/query/complete?q=host:x+&cursor=1", "200"},
+		{"/api/v1/query/complete", "/api/v1/query/complete?cursor=x", "400"},
+		{"/api/v1/problems", "/api/v1/problems", "200"},
+		{"/api/v1/problems", "/api/v1/problems?q=x:y", "400"},
+		{"/api/v1/configs", "/api/v1/configs", "200"},
+		{"/api/v1/configs/{hash}", "/api/v1/configs/" + configHash(t, a), "200"},
+		{"/api/v1/configs/{hash}", "/api/v1/configs/ffffffff", "404"},
+		{"/api/v1/configs/{hash}/diff/{other}", "/api/v1/configs/" + configHash(t, a) + "/diff/" + configHash(t, a), "200"},
+		{"/api/v1/configs/{hash}/diff/{other}", "/api/v1/configs/" + configHash(t, a) + "/diff/majority?context=0", "200"},
 	} {
 		w := get(a, tc.target)
 		require.Equal(t, tc.status, fmt.Sprint(w.Code), tc.target)
@@ -196,39 +214,77 @@ func TestEventsAreAsDescribed(t *testing.T) {
 
 func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
 	d := loadDocument(t)
-	_, a := newTestAPI(t)
+	_, a := newTestAPI(t, fullReport(1, "gateway"))
+	hash := configHash(t, a)
 	for path := range d.at("paths").(map[string]any) {
-		target := strings.ReplaceAll(path, "{uid}", "x")
+		target := strings.NewReplacer("{uid}", "x", "{hash}", hash, "{other}", hash).Replace(path)
 		w := do(a, http.MethodHead, target)
 		assert.NotEqual(t, http.StatusNotFound, w.Code, path)
 		assert.Equal(t, http.StatusMethodNotAllowed, do(a, http.MethodPut, target).Code, path)
 		_, posts := d.at("paths", path).(map[string]any)["post"]
 		assert.Equal(t, !posts, do(a, http.MethodPost, target).Code == http.StatusMethodNotAllowed, path)
 	}
-	assert.Len(t, d.at("paths"), 5)
+	assert.Len(t, d.at("paths"), 13)
 
 	described := map[string][]any{}
-	for _, p := range d.at("paths", "/api/v1/agents", "get", "parameters").([]any) {
-		p := p.(map[string]any)
+	for _, p := range d.parameters("/api/v1/agents") {
 		described[p["name"].(string)] = enumOf(d, p["schema"])
 	}
-	for name := range described {
-		var q fleet.Query
-		assert.NotErrorIs(t, setParameter(&q, name, []string{""}), errUnknownParameter, name)
-	}
-	assert.Len(t, described, 7)
+	assert.Len(t, described, 11)
 	assertEnum(t, fleet.Conditions(), described["condition"])
 	assertEnum(t, fleet.Livenesses(), described["liveness"])
-	for _, k := range fleet.SortKeys() {
+	for _, k := range fleetsearch.SortKeys() {
 		assert.True(t, slices.Contains(described["sort"], any(string(k))), k)
 		assert.True(t, slices.Contains(described["sort"], any("-"+string(k))), k)
 	}
 }
 
+// configHash is that of the agent that fullReport(1, ...) is of.
+func configHash(t *testing.T, a *API) string {
+	agent := decode(t, get(a, "/api/v1/agents/"+apiUID(1).String()))
+	return agent["effective_config"].(map[string]any)["hash"].(string)
+}
+
+// parameters of a GET, those behind references too.
+func (d document) parameters(path string) (out []map[string]any) {
+	list, _ := d.at("paths", path, "get").(map[string]any)["parameters"].([]any)
+	for _, p := range list {
+		p := p.(map[string]any)
+		if ref, ok := p["$ref"].(string); ok {
+			p = d.at("components", "parameters", strings.TrimPrefix(ref, "#/components/parameters/")).(map[string]any)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Each parameter that is described is taken, and no other is.
+func TestParametersAreAsDescribed(t *testing.T) {
+	d := loadDocument(t)
+	_, a := newTestAPI(t, fullReport(1, "gateway"))
+	hash := configHash(t, a)
+	for path := range d.at("paths").(map[string]any) {
+		if path == "/api/v1/events" || path == "/api/v1/openapi.yaml" || strings.HasSuffix(path, "messages") {
+			continue
+		}
+		target := strings.NewReplacer("{uid}", apiUID(1).String(), "{hash}", hash, "{other}", hash).Replace(path)
+		for _, p := range d.parameters(path) {
+			if p["in"] == "query" {
+				w := get(a, target+"?"+p["name"].(string)+"=")
+				assert.Equal(t, http.StatusOK, w.Code, "%s %s %s", path, p["name"], w.Body)
+			}
+		}
+		if path != "/api/v1/agents/{uid}" {
+			assert.Equal(t, http.StatusBadRequest, get(a, target+"?colour=red").Code, path)
+		}
+	}
+}
+
 func enumOf(d document, schema any) []any {
 	s := schema.(map[string]any)
-	if items, ok := s["items"].(map[string]any); ok {
-		name := strings.TrimPrefix(items["$ref"].(string), "#/components/schemas/")
+	items, _ := s["items"].(map[string]any)
+	if ref, ok := items["$ref"].(string); ok {
+		name := strings.TrimPrefix(ref, "#/components/schemas/")
 		s = d.at("components", "schemas", name).(map[string]any)
 	}
 	enum, _ := s["enum"].([]any)

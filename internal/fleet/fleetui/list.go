@@ -9,6 +9,7 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -83,10 +84,11 @@ type rowProblem struct {
 
 func (u *UI) list(w http.ResponseWriter, r *http.Request) {
 	values := known(r.URL.Query())
-	q, err := fleetapi.ParseQuery(values)
+	q, err := fleetapi.ParseList(values)
+	q.Now = u.now()
 	if err == nil {
-		var p fleet.Page
-		if p, err = u.fleet.Select(q); err == nil {
+		var p fleetsearch.Result
+		if p, err = u.index.Search(q.Request); err == nil {
 			u.render(w, http.StatusOK, "list.html", page{
 				Title:  "Collectors",
 				Events: events(p.Position, opampwire.InstanceUID{}),
@@ -137,7 +139,7 @@ func address(path string, values url.Values) string {
 	return path + "?" + values.Encode()
 }
 
-func (u *UI) newListPage(values url.Values, q fleet.Query, p fleet.Page) listPage {
+func (u *UI) newListPage(values url.Values, q fleetapi.List, p fleetsearch.Result) listPage {
 	out := listPage{
 		Known: p.Known, Total: p.Total, Shown: len(p.Agents),
 		Query:    clean(q.Text),
@@ -168,7 +170,7 @@ func (u *UI) newListPage(values url.Values, q fleet.Query, p fleet.Page) listPag
 }
 
 // tiles shows every condition that somebody is in or that is filtered by, and the two that matter most always.
-func tiles(values url.Values, q fleet.Query, p fleet.Page) (out []tile, bar []segment) {
+func tiles(values url.Values, q fleetapi.List, p fleetsearch.Result) (out []tile, bar []segment) {
 	all := 0
 	for _, n := range p.Conditions {
 		all += n
@@ -210,23 +212,23 @@ func presenceOptions(values url.Values) []option {
 	return out
 }
 
-var sortWords = map[fleet.SortKey]string{
-	fleet.SortStatus:   "Needs attention",
-	fleet.SortName:     "Name",
-	fleet.SortVersion:  "Version",
-	fleet.SortHost:     "Host",
-	fleet.SortSince:    "Latest change",
-	fleet.SortLastSeen: "Last heard",
+var sortWords = map[fleetsearch.SortKey]string{
+	fleetsearch.SortStatus:   "Needs attention",
+	fleetsearch.SortName:     "Name",
+	fleetsearch.SortVersion:  "Version",
+	fleetsearch.SortHost:     "Host",
+	fleetsearch.SortSince:    "Latest change",
+	fleetsearch.SortLastSeen: "Last heard",
 }
 
-func sortOptions(q fleet.Query) (out []option) {
-	for _, k := range fleet.SortKeys() {
+func sortOptions(q fleetapi.List) (out []option) {
+	for _, k := range fleetsearch.SortKeys() {
 		value := string(k)
-		selected := q.Sort == k || (q.Sort == "" && k == fleet.SortStatus)
+		selected := q.Sort == k || (q.Sort == "" && k == fleetsearch.SortStatus)
 		if selected && q.Descending {
 			value = "-" + value // the form must not turn the order round by itself
 		}
-		if k == fleet.SortStatus && value == string(k) {
+		if k == fleetsearch.SortStatus && value == string(k) {
 			value = "" // the default has no need to be in the address
 		}
 		out = append(out, option{Value: value, Word: sortWords[k], Selected: selected})
@@ -235,23 +237,23 @@ func sortOptions(q fleet.Query) (out []option) {
 }
 
 // columns sort by themselves, and the other way round the second time.
-func columns(values url.Values, q fleet.Query) (out []column) {
+func columns(values url.Values, q fleetapi.List) (out []column) {
 	for _, c := range []struct {
 		word string
-		key  fleet.SortKey
+		key  fleetsearch.SortKey
 	}{
-		{"Collector", fleet.SortName},
-		{"Status", fleet.SortStatus},
+		{"Collector", fleetsearch.SortName},
+		{"Status", fleetsearch.SortStatus},
 		{"What fails", ""},
-		{"Version", fleet.SortVersion},
-		{"Host", fleet.SortHost},
-		{"Presence", fleet.SortLastSeen},
+		{"Version", fleetsearch.SortVersion},
+		{"Host", fleetsearch.SortHost},
+		{"Presence", fleetsearch.SortLastSeen},
 	} {
 		if c.key == "" {
 			out = append(out, column{Word: c.word})
 			continue
 		}
-		sorted := q.Sort == c.key || (q.Sort == "" && c.key == fleet.SortStatus)
+		sorted := q.Sort == c.key || (q.Sort == "" && c.key == fleetsearch.SortStatus)
 		next, order := string(c.key), ""
 		switch {
 		case sorted && !q.Descending:
@@ -259,7 +261,7 @@ func columns(values url.Values, q fleet.Query) (out []column) {
 		case sorted:
 			order = "descending"
 		}
-		if next == string(fleet.SortStatus) {
+		if next == string(fleetsearch.SortStatus) {
 			next = ""
 		}
 		out = append(out, column{Word: c.word, URL: with(values, "sort", next), Order: order})

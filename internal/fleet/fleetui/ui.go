@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -25,6 +26,8 @@ type Settings struct {
 	Sender *fleetsend.Sender
 	// MaySend is as in fleetapi.
 	MaySend func(*http.Request) error
+	// Index of the fleet, to share one with others. Default is one of its own.
+	Index *fleetsearch.Index
 }
 
 const defaultOpAMPEndpoint = "ws://127.0.0.1:4320/v1/opamp"
@@ -33,6 +36,7 @@ const defaultOpAMPEndpoint = "ws://127.0.0.1:4320/v1/opamp"
 type UI struct {
 	// Fixed at construction.
 	fleet    *fleet.Fleet
+	index    *fleetsearch.Index
 	settings Settings
 	mux      *http.ServeMux
 	pages    *template.Template
@@ -48,8 +52,11 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	if s.OpAMPEndpoint == "" {
 		s.OpAMPEndpoint = defaultOpAMPEndpoint
 	}
+	if s.Index == nil {
+		s.Index = fleetsearch.New(f)
+	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
-	u := &UI{fleet: f, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now}
+	u := &UI{fleet: f, index: s.Index, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now}
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{"asset": u.assets.url}).
 		ParseFS(templates, "templates/*.html"))
 	u.mux.HandleFunc("GET /{$}", u.list)

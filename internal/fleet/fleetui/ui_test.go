@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -225,7 +226,7 @@ func TestTheAddressHoldsTheWholeView(t *testing.T) {
 func TestAListThatFindsNothing(t *testing.T) {
 	f, u := newTestUI(t)
 	put(t, f, 1, report(1, "a", "b", "StatusOK", ""))
-	w := get(u, "/?q="+url.QueryEscape(`"><script>alert(1)</script>`))
+	w := get(u, "/?q="+url.QueryEscape(`'><script>alert(1)</script>`))
 	assert.Equal(t, http.StatusOK, w.Code)
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "No collector matches None of the 1 known collectors is like that.")
@@ -414,7 +415,7 @@ func TestEveryStateHasABadge(t *testing.T) {
 	for _, l := range fleet.Livenesses() {
 		assert.NotEmpty(t, livenessBadges[l].Word, l)
 	}
-	for _, k := range fleet.SortKeys() {
+	for _, k := range fleetsearch.SortKeys() {
 		assert.NotEmpty(t, sortWords[k], k)
 	}
 	for _, tc := range []struct {

@@ -1,0 +1,104 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetapi
+
+import (
+	"encoding/csv"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+)
+
+// csvColumn is a head, and what is under it.
+type csvColumn[T any] struct {
+	name string
+	of   func(T) string
+}
+
+// wantsCSV reads the parameter format, and where it is not there the header Accept.
+func wantsCSV(r *http.Request, values url.Values) (bool, error) {
+	switch format := values.Get("format"); format {
+	case "csv":
+		return true, nil
+	case "json":
+		return false, nil
+	case "":
+	default:
+		return false, fmt.Errorf("format: %.64q is neither json nor csv", format)
+	}
+	first, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
+	media, _, err := mime.ParseMediaType(first)
+	return err == nil && media == "text/csv", nil
+}
+
+// writeCSV sends a list as a file for spreadsheets. What such a program would take for a formula is made text: agents
+// say what they like.
+func writeCSV[T any](w http.ResponseWriter, name string, columns []csvColumn[T], list []T) {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.csv"`)
+	out := csv.NewWriter(w)
+	cells := make([]string, len(columns))
+	for i, c := range columns {
+		cells[i] = c.name
+	}
+	_ = out.Write(cells) // the client is gone if this fails
+	for _, v := range list {
+		for i, c := range columns {
+			cells[i] = cell(c.of(v))
+		}
+		if out.Write(cells) != nil {
+			return
+		}
+	}
+	out.Flush()
+}
+
+// cell is a text that no spreadsheet calculates with.
+func cell(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(s[0])) {
+		s = "'" + s
+	}
+	return strings.ReplaceAll(s, "\x00", "\uFFFD")
+}
+
+func csvTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+var agentColumns = []csvColumn[*fleet.Agent]{
+	{"instance_uid", func(a *fleet.Agent) string { return a.UID.String() }},
+	{"service_name", (*fleet.Agent).ServiceName},
+	{"service_version", (*fleet.Agent).ServiceVersion},
+	{"host_name", (*fleet.Agent).HostName},
+	{"condition", func(a *fleet.Agent) string { return string(a.Condition()) }},
+	{"condition_since", func(a *fleet.Agent) string { return csvTime(a.Since()) }},
+	{"liveness", func(a *fleet.Agent) string { return string(a.Liveness) }},
+	{"liveness_since", func(a *fleet.Agent) string { return csvTime(a.LivenessSince) }},
+	{"problems", func(a *fleet.Agent) string { return fmt.Sprint(len(a.Problems)) }},
+	{"first_problem", func(a *fleet.Agent) string {
+		if len(a.Problems) == 0 {
+			return ""
+		}
+		return strings.Join(a.Problems[0].Path, " ")
+	}},
+	{"error", func(a *fleet.Agent) string { return summarize(a).LastError }},
+	{"config_hash", func(a *fleet.Agent) string {
+		if a.Config == nil {
+			return ""
+		}
+		return a.Config.Hash()
+	}},
+	{"transport", func(a *fleet.Agent) string { return a.Transport }},
+	{"remote_address", func(a *fleet.Agent) string { return a.RemoteAddr }},
+	{"first_seen", func(a *fleet.Agent) string { return csvTime(a.FirstSeen) }},
+	{"last_seen", func(a *fleet.Agent) string { return csvTime(a.LastSeen) }},
+}

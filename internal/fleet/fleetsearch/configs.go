@@ -1,0 +1,257 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetsearch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
+)
+
+// Family is the configs that do the same; see fleetconfig.
+type Family struct {
+	ID, Label string
+	Agents    int
+	// Variants of it that run, the most frequent first; Omitted counts those that are not listed.
+	Variants []Variant
+	Omitted  int
+	// Majority is the variant that at least half of its agents in the whole fleet run; empty if there is none.
+	Majority string
+	// Drifted counts agents that run another than Majority.
+	Drifted int
+}
+
+// Variant is the configs that are the same but for what differs between instances.
+type Variant struct {
+	ID     string
+	Agents int
+	// Hash of the config that most agents of the variant run, and how many different ones there are.
+	Hash     string
+	Distinct int
+	Findings []fleetconfig.Finding
+	// Versions that run it, the most frequent first.
+	Versions []ValueCount
+	// Sample are some of the agents that run it.
+	Sample []*fleet.Agent
+}
+
+// ConfigsRequest is a question for configs.
+type ConfigsRequest struct {
+	Query fleetquery.Query
+	// Limit is how many families are told, those of most agents first. 0 is 50.
+	Limit int
+	Now   time.Time
+}
+
+// Configs answers a [ConfigsRequest].
+type Configs struct {
+	Families []Family
+	// Distinct counts families, Configs different configs, Agents those that told one, None those that didn't.
+	Distinct, Configs, Agents, None int
+	Position                        fleet.Position
+}
+
+const (
+	defaultFamilies = 50
+	maxVariants     = 50
+)
+
+// Configs groups what the agents run.
+func (x *Index) Configs(r ConfigsRequest) Configs {
+	if r.Limit <= 0 {
+		r.Limit = defaultFamilies
+	}
+	slots, done := x.find(r.Query, r.Now)
+	defer done()
+	out := Configs{Position: x.position}
+	families := map[string]*familyGroup{}
+	hashes := map[string]struct{}{}
+	for _, slot := range slots {
+		f := x.rows[slot].facts
+		if f == nil {
+			out.None++
+			continue
+		}
+		out.Agents++
+		hashes[f.Hash] = struct{}{}
+		g := families[f.Family]
+		if g == nil {
+			g = &familyGroup{label: f.Label, variants: map[string]*variantGroup{}}
+			families[f.Family] = g
+		}
+		g.add(x, slot, f)
+	}
+	out.Distinct, out.Configs = len(families), len(hashes)
+	major := x.majorities()
+	best := newBest(r.Limit, func(a, b Family) int {
+		if a.Agents != b.Agents {
+			return b.Agents - a.Agents
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	for id, g := range families {
+		best.offer(Family{ID: id, Label: g.label, Agents: g.agents, Majority: major[id]})
+	}
+	out.Families = best.sorted()
+	for i := range out.Families {
+		x.fill(&out.Families[i], families[out.Families[i].ID])
+	}
+	return out
+}
+
+type familyGroup struct {
+	label    string
+	agents   int
+	variants map[string]*variantGroup
+}
+
+type variantGroup struct {
+	agents   int
+	facts    *facts
+	hashes   map[string]int
+	versions map[string]int
+	sample   []*fleet.Agent
+}
+
+func (g *familyGroup) add(x *Index, slot int, f *facts) {
+	g.agents++
+	v := g.variants[f.Variant]
+	if v == nil {
+		v = &variantGroup{facts: f, hashes: map[string]int{}, versions: map[string]int{}}
+		g.variants[f.Variant] = v
+	}
+	v.agents++
+	v.hashes[f.Hash]++
+	v.versions[x.columns[sideVersion].text(slot)]++
+	if len(v.sample) < maxSample {
+		v.sample = append(v.sample, x.rows[slot].agent)
+	}
+}
+
+func (x *Index) fill(f *Family, g *familyGroup) {
+	best := newBest(maxVariants, func(a, b Variant) int {
+		if a.Agents != b.Agents {
+			return b.Agents - a.Agents
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	for id, v := range g.variants {
+		if f.Majority != "" && id != f.Majority {
+			f.Drifted += v.agents
+		}
+		hash := topOf(v.hashes)[0].Value
+		best.offer(Variant{
+			ID: id, Agents: v.agents, Hash: hash, Distinct: len(v.hashes), Findings: v.facts.Findings,
+			Versions: topOf(v.versions), Sample: v.sample,
+		})
+	}
+	f.Variants = best.sorted()
+	f.Omitted = len(g.variants) - len(f.Variants)
+}
+
+// Config is one config with what is known of it.
+type Config struct {
+	Facts  fleetconfig.Facts
+	Config *fleet.Config
+	// Agents counts who runs it, and Sample are some of them; VariantAgents and FamilyAgents count who runs one of the
+	// same variant and family.
+	Agents, VariantAgents, FamilyAgents int
+	Sample                              []*fleet.Agent
+	// MajorityHash is a config of the variant that most of its family run; empty if there is none.
+	MajorityHash string
+	// Drifted says that this config is not of that variant.
+	Drifted bool
+}
+
+// Text is the effective config itself, without other files.
+func (c Config) Text() string {
+	if f := fleetconfig.Main(c.Config); f != nil {
+		return f.Body
+	}
+	return ""
+}
+
+// minHash is the least of a hash that names a config.
+const minHash = 4
+
+// Config is the config whose hash, or the config most run whose variant or family, begins with prefix.
+func (x *Index) Config(prefix string) (Config, bool) {
+	if len(prefix) < minHash {
+		return Config{}, false
+	}
+	x.Refresh()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	f := x.factsOf(strings.ToLower(prefix))
+	if f == nil {
+		return Config{}, false
+	}
+	return x.newConfig(f), true
+}
+
+func (x *Index) factsOf(prefix string) *facts {
+	if f := x.facts[prefix]; f != nil {
+		return f
+	}
+	var found *facts
+	grade := func(f *facts) int {
+		switch {
+		case strings.HasPrefix(f.Hash, prefix):
+			return 2
+		case strings.HasPrefix(f.Variant, prefix), strings.HasPrefix(f.Family, prefix):
+			return 1
+		}
+		return 0
+	}
+	for _, f := range x.facts {
+		g := grade(f)
+		if g == 0 {
+			continue
+		}
+		if found == nil || g > grade(found) || (g == grade(found) && f.before(found)) {
+			found = f
+		}
+	}
+	return found
+}
+
+// before prefers the config that more agents run.
+func (f *facts) before(o *facts) bool {
+	if f.users != o.users {
+		return f.users > o.users
+	}
+	return f.Hash < o.Hash
+}
+
+func (x *Index) newConfig(f *facts) Config {
+	out := Config{Facts: f.Facts, Config: f.config, Agents: f.users}
+	major, ok := x.majorities()[f.Family]
+	var best *facts
+	for slot := range x.rows {
+		if r := &x.rows[slot]; r.facts == f && len(out.Sample) < maxSample {
+			out.Sample = append(out.Sample, r.agent)
+		}
+	}
+	for _, o := range x.facts {
+		if o.Family != f.Family {
+			continue
+		}
+		out.FamilyAgents += o.users
+		if o.Variant == f.Variant {
+			out.VariantAgents += o.users
+		}
+		if ok && o.Variant == major && (best == nil || o.before(best)) {
+			best = o
+		}
+	}
+	if best != nil {
+		out.MajorityHash, out.Drifted = best.Hash, f.Variant != major
+	}
+	slices.SortFunc(out.Sample, func(a, b *fleet.Agent) int { return slices.Compare(a.UID[:], b.UID[:]) })
+	return out
+}
