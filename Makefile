@@ -15,11 +15,17 @@ GOLANGCI_LINT_VERSION := v2.15.0
 # The servers that stand in for AWS. fauxqs's version is in internal/localaws/fauxqs/package.json.
 VERSITYGW_VERSION     := v1.8.0
 
+# The supervisors that our collector is tested under. Each has a module of its own, because go install
+# refuses them too. It is made by `go get -tool` of the program at its version; `go mod tidy` would want
+# what the program's tests import, and not all of that can be had.
+SUPERVISOR_VERSIONS ?= v0.149.0 v0.158.0
+
 TOOLS         := $(CURDIR)/.tools
 OCB           := $(TOOLS)/bin/builder
 GOLANGCI_LINT := $(TOOLS)/bin/golangci-lint
 MDATAGEN      := $(TOOLS)/bin/mdatagen
 FAUXQS        := $(TOOLS)/fauxqs
+SUPERVISORS   := $(SUPERVISOR_VERSIONS:%=$(TOOLS)/bin/opampsupervisor-%)
 
 # A stamp names the version, so that another version is another target.
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
@@ -31,6 +37,8 @@ BIN       := bin/otelcol-fleetview
 DEMO_S3   := bin/demo-s3
 TEST_DIST := build-e2e
 TEST_BIN  := bin/otelcol-fleetview-e2e
+PEER_DIST := build-peer
+PEER_BIN  := bin/otelcol-peer
 
 # One setting for all that is compiled without the race detector (the distribution, lint, e2e):
 # the build cache then serves each from the others.
@@ -71,7 +79,7 @@ $(DIST)/.generated: builder-config.yaml go.mod go.sum $(OCB_STAMP)
 	$(OCB) --config builder-config.yaml --skip-compilation
 	@touch $@
 
-# The same manifest and one more receiver, whose status a test sets.
+# The same manifest and what the tests alone need, see the script.
 $(TEST_DIST)/.generated: internal/e2e/builder-config.sh builder-config.yaml go.mod go.sum $(OCB_STAMP)
 	@mkdir -p $(TEST_DIST)
 	internal/e2e/builder-config.sh builder-config.yaml > $(TEST_DIST)/builder-config.yaml
@@ -83,15 +91,28 @@ $(DEMO_S3):
 	@mkdir -p bin
 	$(GO_STATIC) go build -o $@ ./internal/s3demo
 
+$(PEER_DIST)/.generated: internal/e2e/peer-config.sh builder-config.yaml $(OCB_STAMP)
+	@mkdir -p $(PEER_DIST)
+	internal/e2e/peer-config.sh builder-config.yaml > $(PEER_DIST)/builder-config.yaml
+	$(OCB) --config $(PEER_DIST)/builder-config.yaml --skip-compilation
+	@touch $@
+
 .PHONY: test
 test: ## unit and in-process integration tests; needs Go alone
 	@$(if $(RACE),:,echo "no C compiler: running without the race detector")
 	go test $(RACE) $(TEST_FLAGS) $(PKG)
 
 .PHONY: e2e
-e2e: build build-e2e localaws $(DEMO_S3) ## the built binary against real servers and a real browser; needs npm and chromium
+e2e: build build-e2e localaws $(DEMO_S3) $(SUPERVISORS) ## the built binary against real servers, supervisors and a real browser; needs npm and chromium
 	@internal/e2e/chromium.sh > /dev/null
-	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
+	CHROMIUM="$$(internal/e2e/chromium.sh)" SUPERVISORS="$(SUPERVISORS)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
+
+.PHONY: peer
+peer: $(PEER_DIST)/.generated $(SUPERVISORS) ## contrib's opamp extension in the tests under a supervisor; what fails is what differs
+	@mkdir -p bin
+	cd $(PEER_DIST) && $(GO_LINK) -o $(CURDIR)/$(PEER_BIN) .
+	FLEETVIEW_BINARY=$(CURDIR)/$(PEER_BIN) SUPERVISORS="$(SUPERVISORS)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -v \
+		-run 'Supervisor|Orphan' ./internal/e2e $(E2E_FLAGS) | grep -E -- '--- (PASS|FAIL)' || true
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT_STAMP) ## go vet, linters and formatting
@@ -119,7 +140,7 @@ tidy: ## go mod tidy in both modules
 	go -C internal/tools mod tidy
 
 .PHONY: tools
-tools: $(OCB_STAMP) $(GOLANGCI_LINT_STAMP) $(MDATAGEN) ## install ocb, golangci-lint and mdatagen into .tools/bin
+tools: $(OCB_STAMP) $(GOLANGCI_LINT_STAMP) $(MDATAGEN) $(SUPERVISORS) ## install ocb, golangci-lint, mdatagen and the supervisors into .tools/bin
 
 $(OCB_STAMP):
 	GOBIN=$(TOOLS)/bin go install go.opentelemetry.io/collector/cmd/builder@$(OCB_VERSION)
@@ -148,6 +169,11 @@ $(FAUXQS)/.installed: $(wildcard internal/localaws/fauxqs/*)
 	cd $(FAUXQS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+$(TOOLS)/bin/opampsupervisor-%: internal/tools/opampsupervisor-%/go.mod internal/tools/opampsupervisor-%/go.sum
+	$(GO_STATIC) go -C $(<D) build -buildvcs=false -ldflags="-s -w" -o $@ \
+		github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor
+	@touch $@
+
 .PHONY: clean
 clean: ## remove what make built, the tools too
-	rm -rf bin build build-e2e .tools
+	rm -rf bin build build-e2e build-peer .tools

@@ -24,7 +24,7 @@ type proof struct {
 }
 
 // faults are those of contrib's extension (v0.149, v0.158) that tests here are named
-// after. B8 and B9 are about custom messages.
+// after.
 var faults = map[string]proof{
 	"B1":  {"without health the collector hangs at start", []string{"TestB1WithoutHealthTheCollectorStartsAndSaysNothingOfIt"}},
 	"B2":  {"a collector outlives its supervisor", []string{"TestAnExtensionWhoseParentIsGoneEndsTheProcess", "TestParentWatch", "TestParentWatchEndsAProcessThatHangs"}},
@@ -34,6 +34,8 @@ var faults = map[string]proof{
 	"B6":  {"health flaps on every start", []string{"TestB6AStartDoesNotFlap"}},
 	"B7":  {"the same status is sent again and again", []string{"TestB7TheSameStatusAgainIsNotSent", "componenthealth/TestEveryEventIsAccountedFor"}},
 	"B7b": {"a change below an unchanged whole is not sent", []string{"TestB7bASecondFailureIsToldWhileTheWholeLooksTheSame"}},
+	"B8":  {"a second Unregister panics", []string{"TestB8UnregisterTwiceIsHarmless", "custommessage/TestUnregisterTwiceAndSendAfterIt"}},
+	"B9":  {"who sends while the server is down waits for ever", []string{"TestB9NobodyWaitsForEver", "custommessage/TestNobodyWaitsWhenPipelinesStop"}},
 	"B10": {"a reconnect tells nothing", []string{"TestB10AReconnectTellsEverything", "opampclient/TestEachConnectionStartsFromNothingTold"}},
 	"B11": {"an outage is a flood of lines", []string{"TestB11AnOutageIsOneLine", "opampclient/TestAnHourOfTroubleIsALineAMinuteAtMost"}},
 	"B12": {"a second Ready panics", []string{"TestB12EveryCallbackMayComeTwiceAndInAnyOrder", "TestCallbacksInAnyOrderByManyAtOnce"}},
@@ -68,7 +70,9 @@ var hostilities = map[string]proof{
 		"opampclient/TestRedirectsCarryNothingElsewhere", "opampclient/TestTLS", "opampclient/TestExpiredCertificate",
 		"TestCertificatesAndAuthoritiesRotateWhileRunning", "opampclient/TestProxyThatDoesNotLetThrough",
 	}},
-	"23": {"floods with custom messages", []string{"opampclient/TestCustomMessagesThatNobodyTakes"}},
+	"23": {"floods with custom messages", []string{
+		"opampclient/TestCustomMessagesThatNobodyTakes", "custommessage/TestAHandlerThatDoesNotReadLosesMessages",
+	}},
 	"24": {"has no capabilities, or others each time", []string{"opampclient/TestServerCapabilitiesThatChangeWithEachAnswer"}},
 	"25": {"is in any state when the collector stops", []string{
 		"opampclient/TestStopIsBoundedWhateverThePeerDoes", "opampclient/TestStopIsBoundedBetweenConversations",
@@ -83,12 +87,13 @@ func TestEveryFaultAndHostilityHasItsProof(t *testing.T) {
 		"":                 ".",
 		"opampclient/":     "../../internal/opampclient",
 		"componenthealth/": "../../internal/componenthealth",
+		"custommessage/":   "../../internal/custommessage",
 	} {
 		for _, name := range testsIn(t, dir) {
 			there[prefix+name] = true
 		}
 	}
-	require.Len(t, faults, 16)
+	require.Len(t, faults, 18)
 	require.Len(t, hostilities, 11)
 	for _, proofs := range []map[string]proof{faults, hostilities} {
 		for row, p := range proofs {

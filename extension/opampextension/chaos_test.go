@@ -21,6 +21,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/opampcustommessages"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -71,16 +72,18 @@ const (
 	opShutdown
 	opMetrics
 	opPages
+	opCustom // a component registers, sends and leaves
 	opCount
 )
 
 var opNames = [opCount]string{
 	"ComponentStatusChanged", "Ready", "NotReady", "NotifyConfigSnapshot", "Dependencies",
 	"Start", "Shutdown and anew", "Shutdown", "metrics collected", "status pages",
+	"custom messages",
 }
 
 // opWeights say how often each comes, of a hundred thousand.
-var opWeights = [opCount]int{82_000, 6_000, 5_000, 1_000, 5_470, 300, 20, 10, 20, 180}
+var opWeights = [opCount]int{81_000, 6_000, 5_000, 1_000, 5_470, 300, 20, 10, 20, 180, 1_000}
 
 func pick(rng *rand.Rand) operation {
 	n := rng.IntN(100_000)
@@ -206,6 +209,29 @@ func (c *chaos) do(op operation, e *opampExtension, slot *atomic.Pointer[opampEx
 		return c.telemetry.Reader.Collect(context.Background(), &all)
 	case opPages:
 		statusPages.pages()
+	case opCustom:
+		return talk(e, rng)
+	}
+	return nil
+}
+
+// talk is what a component does that talks with the server, at the worst time.
+func talk(e *opampExtension, rng *rand.Rand) error {
+	h, err := e.Register(fmt.Sprint("org.example.", rng.IntN(4)), opampcustommessages.WithMaxQueuedMessages(rng.IntN(4)-1))
+	if err != nil {
+		return err
+	}
+	for range rng.IntN(4) {
+		if ch, err := h.SendMessage("t", make([]byte, rng.IntN(2000))); err == nil && ch == nil {
+			return errors.New("neither a channel nor an error")
+		}
+	}
+	select {
+	case <-h.Message():
+	default:
+	}
+	for range 1 + rng.IntN(2) {
+		h.Unregister()
 	}
 	return nil
 }

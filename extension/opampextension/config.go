@@ -55,7 +55,8 @@ type Config struct {
 	// Without it the process makes a UUIDv7 once and keeps it until it ends, or longer
 	// with one of the next two.
 	InstanceUID string `mapstructure:"instance_uid"`
-	// Storage is a storage extension that keeps the instance UID over restarts.
+	// Storage is a storage extension that keeps the instance UID over restarts, and custom
+	// messages that the server has not got.
 	Storage *component.ID `mapstructure:"storage"`
 	// InstanceUIDFile is a file that does.
 	InstanceUIDFile string `mapstructure:"instance_uid_file"`
@@ -68,6 +69,8 @@ type Config struct {
 	Redaction RedactionConfig `mapstructure:"redaction"`
 	// AgentDescription adds to what the Collector says of itself.
 	AgentDescription AgentDescriptionConfig `mapstructure:"agent_description"`
+	// CustomMessages bounds what components send to the server.
+	CustomMessages CustomMessagesConfig `mapstructure:"custom_messages"`
 	// PPID is the process that started this one, a supervisor: when it is gone, the
 	// Collector ends. 0 is nobody.
 	PPID int64 `mapstructure:"ppid"`
@@ -159,6 +162,7 @@ func createDefaultConfig() component.Config {
 			ReportsHeartbeat:           true,
 		},
 		Redaction:        RedactionConfig{ProviderValues: string(redact.MaskProviderValues)},
+		CustomMessages:   defaultCustomMessages(),
 		PPIDPollInterval: defaultPPIDPollInterval,
 	}
 }

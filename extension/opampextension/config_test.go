@@ -61,6 +61,7 @@ func TestDefaults(t *testing.T) {
 		ReportsEffectiveConfig: true, ReportsHealth: true, ReportsAvailableComponents: true, ReportsHeartbeat: true,
 	}, cfg.Capabilities)
 	require.Equal(t, AgentDescriptionConfig{}, cfg.AgentDescription)
+	require.Equal(t, CustomMessagesConfig{QueueSize: 1000, QueueBytes: 32 << 20, MaxMessageSize: 16 << 20}, cfg.CustomMessages)
 	require.Zero(t, cfg.PPID)
 	require.Equal(t, 5*time.Second, cfg.PPIDPollInterval)
 
@@ -90,6 +91,8 @@ func TestEveryKey(t *testing.T) {
 		IdentifyingAttributes:     map[string]string{"k8s.cluster.name": "blue"},
 		NonIdentifyingAttributes:  map[string]string{"deployment.environment.name": "production"},
 	}, cfg.AgentDescription)
+	storage := component.MustNewIDWithName("file_storage", "opamp")
+	require.Equal(t, CustomMessagesConfig{QueueSize: 50, QueueBytes: 4 << 20, MaxMessageSize: 1 << 20, Storage: &storage}, cfg.CustomMessages)
 	require.Equal(t, int64(4711), cfg.PPID)
 	require.Equal(t, 2*time.Second, cfg.PPIDPollInterval)
 
@@ -144,6 +147,12 @@ func TestRefused(t *testing.T) {
 		"polling below 0": {"server: {http: {endpoint: 'http://h', polling_interval: -1s}}", []string{"server::http: polling_interval: polling interval must be 0 or greater"}},
 		"polling 0":       {"server: {http: {endpoint: 'http://h', polling_interval: 0s}}", []string{"polling_interval: must be greater than 0; leave it out for 30s"}},
 
+		"no queue":           {ws + "custom_messages: {queue_size: 0}", []string{"custom_messages: queue_size: 0 must be between 1 and 1000000; leave it out for 1000"}},
+		"queue below 0":      {ws + "custom_messages: {queue_bytes: -1}", []string{"custom_messages: queue_bytes: -1 must be between 1024 and 1073741824"}},
+		"message too large":  {ws + "custom_messages: {max_message_size: 67108864}", []string{"custom_messages: max_message_size: 67108864 must be between 1024 and "}},
+		"message over queue": {ws + "custom_messages: {queue_bytes: 2048}", []string{"max_message_size: 16777216 is more than queue_bytes, 2048"}},
+		"storage no id":      {ws + "custom_messages: {storage: 'a b'}", []string{"custom_messages"}},
+
 		"compression":       {"server: {http: {endpoint: 'http://h', compression: zstd}}", []string{"server::http: compression: \"zstd\" is neither gzip nor none"}},
 		"compression of ws": {"server: {ws: {endpoint: 'ws://h', compression: gzip}}", []string{"compression"}},
 		"retry after 0":     {"server: {ws: {endpoint: 'ws://h', max_retry_after: 0s}}", []string{"server::ws: max_retry_after: 0s must be greater than 0; leave it out for 5m0s"}},
@@ -189,13 +198,12 @@ func TestRefused(t *testing.T) {
 		"one attribute twice":    {ws + "agent_description: {identifying_attributes: {zone: a}, non_identifying_attributes: {zone: b}}", []string{"identifying_attributes: zone: is in non_identifying_attributes too"}},
 
 		"storage and a file":         {ws + "storage: file_storage\ninstance_uid_file: ./uid", []string{"storage: cannot be set beside instance_uid_file"}},
-		"storage and a UID":          {ws + "storage: file_storage\ninstance_uid: 019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90", []string{"storage: cannot be set beside instance_uid: "}},
 		"a file and a UID":           {ws + "instance_uid_file: ./uid\ninstance_uid: 019a9f4e-7c1d-7b62-a8f0-3d5e6c7b8a90", []string{"instance_uid_file: cannot be set beside instance_uid: "}},
 		"a file without directory":   {ws + "instance_uid_file: /no/such/uid", []string{"instance_uid_file: its directory has to exist: ", "/no/such"}},
 		"a file below a file":        {ws + "instance_uid_file: README.md/uid", []string{"instance_uid_file: \"README.md\" is not a directory"}},
 		"a file that is a directory": {ws + "instance_uid_file: ./testdata", []string{"instance_uid_file: \"./testdata\" is not a regular file"}},
 		"storage not an id":          {ws + "storage: 'a b'", []string{"storage"}},
-		"all of it wrong":            {ws + "storage: file_storage\ninstance_uid_file: /no/such/uid\ninstance_uid: x\nppid: -1", []string{"opamp instance_uid is invalid", "storage: cannot be set beside instance_uid_file", "storage: cannot be set beside instance_uid:", "instance_uid_file: cannot be set beside instance_uid:", "instance_uid_file: its directory", "ppid: -1"}},
+		"all of it wrong":            {ws + "storage: file_storage\ninstance_uid_file: /no/such/uid\ninstance_uid: x\nppid: -1", []string{"opamp instance_uid is invalid", "storage: cannot be set beside instance_uid_file", "instance_uid_file: cannot be set beside instance_uid:", "instance_uid_file: its directory", "ppid: -1"}},
 
 		"unknown key":              {ws + "sever: {}", []string{"sever"}},
 		"unknown server key":       {"server: {ws: {endpoint: 'ws://h', polling_interval: 1s}}", []string{"polling_interval"}},
@@ -252,14 +260,16 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// A command line that names contrib's feature gate starts all the same.
-func TestContribsFeatureGateIsKnown(t *testing.T) {
-	registerGate() // another extension of the binary may have been first
-	require.NoError(t, featuregate.GlobalRegistry().Set(remoteRestartsGate, true))
-	defer func() { require.NoError(t, featuregate.GlobalRegistry().Set(remoteRestartsGate, false)) }()
-
+// A command line that names a feature gate of contrib's starts all the same.
+func TestContribsFeatureGatesAreKnown(t *testing.T) {
+	registerGates() // another extension of the binary may have been first
+	require.Len(t, contribsGates, 3)
+	for gate := range contribsGates {
+		require.NoError(t, featuregate.GlobalRegistry().Set(gate, true))
+		t.Cleanup(func() { require.NoError(t, featuregate.GlobalRegistry().Set(gate, false)) })
+	}
 	_, err := loadYAML(t, "server: {ws: {endpoint: 'ws://h'}}\ncapabilities: {accepts_restart_command: true}")
-	require.ErrorContains(t, err, "accepts_restart_command", "the gate changes nothing")
+	require.ErrorContains(t, err, "accepts_restart_command", "the gates change nothing")
 }
 
 // Every example of the README is a configuration that works.

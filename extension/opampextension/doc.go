@@ -9,8 +9,8 @@
 //
 // The package is a shell: configuration, lifecycle and wiring. The rooms behind it
 // are agentreport (facts to protobufs), agentidentity (which agent this is),
-// componenthealth (status events to few messages) and opampclient (the way to the
-// server).
+// componenthealth (status events to few messages), custommessage (what components and
+// the server have to say to each other) and opampclient (the way to the server).
 //
 // # Order of events
 //

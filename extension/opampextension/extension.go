@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/agentidentity"
 	"github.com/otel-fleetview/fleetview/internal/agentreport"
 	"github.com/otel-fleetview/fleetview/internal/componenthealth"
+	"github.com/otel-fleetview/fleetview/internal/custommessage"
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -55,6 +57,8 @@ type opampExtension struct {
 	work        sync.WaitGroup // the goroutines of Start
 	parent      parentWatch    // used where ppid is set
 	redactor    *redactor
+	custom      *custommessage.Registry
+	customStore *customStorage // nil where unsent custom messages are not kept
 
 	knowConfig sync.Once // closes configKnown
 
@@ -89,6 +93,11 @@ func newExtension(cfg *Config, set extension.Settings) (*opampExtension, error) 
 		unlist:      func() {},
 		parent:      newParentWatch(cfg, set.Logger),
 	}
+	e.customStore = newCustomStorage(cfg, set.ID)
+	e.custom = newCustomMessages(cfg, set.Logger, e.customStore)
+	if err := observeCustom(telemetry, e.custom); err != nil {
+		return nil, fmt.Errorf("opamp extension telemetry: %w", err)
+	}
 	e.life, e.end = context.WithCancel(context.Background())
 	if cfg.Capabilities.ReportsHealth {
 		e.health = componenthealth.New(time.Now())
@@ -111,6 +120,9 @@ func (e *opampExtension) Start(ctx context.Context, host component.Host) error {
 	if e.client != nil {
 		return nil
 	}
+	if err := e.customStore.find(host); err != nil {
+		return err
+	}
 	who, err := newIdentity(e.cfg, e.set, host)
 	if err != nil {
 		return err
@@ -120,6 +132,7 @@ func (e *opampExtension) Start(ctx context.Context, host component.Host) error {
 	}
 	e.identity = who
 	who.Start()
+	e.custom.Attach(linkTo(e.client))
 	if e.health != nil {
 		report := e.client.SetHealth
 		e.health.Start(func(h *protobufs.ComponentHealth) { report(e.redactor.health(h)) })
@@ -169,6 +182,8 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 		Logger:          e.set.Logger,
 		Observer:        observer{e.telemetry},
 		OnInstanceUID:   e.renamed,
+		CustomMessages:  e.custom,
+		CustomPace:      e.cfg.customPace(),
 	}, report)
 	if err := observeClient(e.telemetry, e.client, e.health); err != nil {
 		return fmt.Errorf("opamp extension telemetry: %w", err)
@@ -184,6 +199,8 @@ func (e *opampExtension) open(client *opampclient.Client, who *agentidentity.Ide
 	uid := who.UID(e.life)
 	client.SetInstanceUID(uid)
 	e.describe(func(f *agentreport.Facts) { f.Host, f.InstanceUID = host, uid.String() })
+
+	e.custom.Open(e.life)
 
 	patience := time.NewTimer(configPatience)
 	defer patience.Stop()
@@ -248,6 +265,7 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 		unlist()
 		httpClient.CloseIdleConnections()
 	}
+	e.custom.Close(ctx) // after the client, which may still have sent some
 	e.telemetry.Shutdown()
 	return nil
 }
@@ -261,6 +279,9 @@ func (e *opampExtension) Dependencies() []component.ID {
 	}
 	if e.cfg.Storage != nil {
 		ids = append(ids, *e.cfg.Storage)
+	}
+	if s := e.cfg.CustomMessages.Storage; s != nil && !slices.Contains(ids, *s) {
+		ids = append(ids, *s)
 	}
 	return ids
 }
@@ -286,14 +307,17 @@ func (e *opampExtension) NotifyConfigSnapshot(_ context.Context, snapshot extens
 
 // Ready lets the first health tree out.
 func (e *opampExtension) Ready() error {
+	e.custom.Running()
 	if e.health != nil {
 		e.health.Ready()
 	}
 	return nil
 }
 
-// NotReady says that the Collector stops.
+// NotReady says that the Collector stops. It comes before components are shut down, some
+// of which wait then for room to send.
 func (e *opampExtension) NotReady() error {
+	e.custom.Stopping()
 	if e.health != nil {
 		e.health.NotReady()
 	}

@@ -48,15 +48,11 @@ func (c *Config) supervised() bool { return c.InstanceUID != "" && c.PPID != 0 }
 func (c *Config) validateState() error {
 	var errs []error
 	if c.Storage != nil && c.InstanceUIDFile != "" {
-		errs = append(errs, errors.New("storage: cannot be set beside instance_uid_file: one of them keeps the instance UID"))
+		errs = append(errs, errors.New("storage: cannot be set beside instance_uid_file: one of them keeps the instance UID; "+
+			"custom_messages::storage keeps messages alone"))
 	}
-	for _, place := range [...]struct {
-		key string
-		set bool
-	}{{"storage", c.Storage != nil}, {"instance_uid_file", c.InstanceUIDFile != ""}} {
-		if place.set && c.InstanceUID != "" {
-			errs = append(errs, fmt.Errorf("%s: cannot be set beside instance_uid: a configured UID stays the same anyway", place.key))
-		}
+	if c.InstanceUIDFile != "" && c.InstanceUID != "" {
+		errs = append(errs, errors.New("instance_uid_file: cannot be set beside instance_uid: a configured UID stays the same anyway"))
 	}
 	if c.InstanceUIDFile != "" {
 		if err := agentidentity.ValidateFile(c.InstanceUIDFile); err != nil {

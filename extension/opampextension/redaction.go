@@ -66,7 +66,9 @@ type redactor struct {
 func (r *redactor) effectiveConfig(effective, unexpanded *confmap.Conf, raw bool) (*protobufs.EffectiveConfig, int, error) {
 	expanded := r.rules.Config(treeOf(effective), treeOf(unexpanded))
 	written := r.rules.Raw(treeOf(unexpanded))
-	r.known.Store(expanded.Secrets.With(valuesOf(written.SecretEnv)...))
+	// The Collector has masked opaque fields in the one; in the other, defaults of
+	// references and lists of headers still stand.
+	r.known.Store(expanded.Secrets.Join(written.Secrets).With(valuesOf(written.SecretEnv)...))
 	if !raw {
 		message, err := agentreport.EffectiveConfig(expanded.Config, nil)
 		return message, expanded.Masked, err

@@ -143,6 +143,24 @@ func TestSecretOfAnOpaqueFieldIsKnownByItsVariable(t *testing.T) {
 	assert.Equal(t, "server refused [REDACTED]", r.text("server refused correct horse battery"))
 }
 
+// What stands in the unexpanded configuration alone is known, too: the default of a
+// reference in an opaque field, and headers, which the Collector shows there
+// (opentelemetry-collector issue 15980).
+func TestSecretOfTheUnexpandedConfigurationIsKnown(t *testing.T) {
+	tree := func(token, header string) *confmap.Conf {
+		return confmap.NewFromStringMap(map[string]any{"exporters": map[string]any{"x": map[string]any{
+			"token": token, "headers": map[string]any{"x-vendor": header},
+		}}})
+	}
+	r := &redactor{}
+	var err error
+	r.rules, err = (&RedactionConfig{}).rules()
+	require.NoError(t, err)
+	_, _, err = r.effectiveConfig(tree("[REDACTED]", "[REDACTED]"), tree("${env:FLEETVIEW_UNSET:-horse-battery}", "staple-correct"), false)
+	require.NoError(t, err)
+	assert.Equal(t, "[REDACTED] and [REDACTED] were refused", r.text("horse-battery and staple-correct were refused"))
+}
+
 func TestRawConfigIsReportedOnlyWhenAskedFor(t *testing.T) {
 	server := opamptest.NewServer(t, opamptest.Script{Refuse: func(http.ResponseWriter, *http.Request) bool { return false }})
 	startExtension(t, configFor(server.URL("ws").String()), newSettings("no-raw"))

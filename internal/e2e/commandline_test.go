@@ -32,6 +32,22 @@ func validate(t *testing.T, config string) (string, error) {
 		"--config="+writeFile(t, dir, "config.yaml", config))
 }
 
+// TestContribsGatesAreKnown holds that a command line made for contrib's extension is accepted.
+func TestContribsGatesAreKnown(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, t.TempDir(), "base.yaml", base)
+	for _, gate := range []string{
+		"extension.opampextension.RemoteRestarts",
+		"extension.opampextension.HeartbeatIntervalNegotiation",
+		"extension.opamp.HeartbeatIntervalNegotiation",
+	} {
+		for _, sign := range []string{"", "+", "-"} {
+			out, err := run(t, distribution(t), "validate", "--config="+file, "--feature-gates="+sign+gate)
+			require.NoError(t, err, out)
+		}
+	}
+}
+
 func TestValidateRejects(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cret-canary"

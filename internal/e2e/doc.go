@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e drives the built distribution from outside: its command line, real servers and a real
-// browser. Its tests are behind the build tag e2e, because they need what `make e2e` provides: the
-// two binaries below bin and a Chromium.
+// Package e2e drives the built distribution from outside: its command line, real servers, real
+// supervisors and a real browser. Its tests are behind the build tag e2e, because they need what
+// `make e2e` provides: the two binaries below bin, contrib's opampsupervisor and a Chromium.
 package e2e

@@ -27,7 +27,8 @@ func distribution(t *testing.T) string {
 	return binary(t, "FLEETVIEW_BINARY", "otelcol-fleetview")
 }
 
-// testDistribution is the same with the exporter whose status a test sets.
+// testDistribution is the same with the exporter whose status a test sets, and the processor that
+// answers pings.
 func testDistribution(t *testing.T) string {
 	t.Helper()
 	return binary(t, "FLEETVIEW_E2E_BINARY", "otelcol-fleetview-e2e")

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,17 +32,28 @@ import (
 // reference is opamp-go's own server. It acknowledges everything and asks for the list of components
 // once it knows the hash.
 type reference struct {
-	server server.OpAMPServer
-	heard  chan *protobufs.AgentToServer
-	closed chan struct{} // one for each connection that ended
+	// Fixed at construction.
+	server       server.OpAMPServer
+	capabilities protobufs.ServerCapabilities
+	heard        chan *protobufs.AgentToServer
+	closed       chan struct{} // one for each connection that ended
+
+	mu   sync.Mutex
+	conn types.Connection // guarded by mu: of the last message
+	uid  []byte           // guarded by mu: of whom it was
 }
 
-func startReference(t *testing.T) *reference {
+// startReference starts a server that can do what is named beside taking status.
+func startReference(t *testing.T, more ...protobufs.ServerCapabilities) *reference {
 	t.Helper()
 	r := &reference{
-		server: server.New(nil),
-		heard:  make(chan *protobufs.AgentToServer, 1024),
-		closed: make(chan struct{}, 1024),
+		server:       server.New(nil),
+		capabilities: protobufs.ServerCapabilities_ServerCapabilities_AcceptsStatus,
+		heard:        make(chan *protobufs.AgentToServer, 1024),
+		closed:       make(chan struct{}, 1024),
+	}
+	for _, capability := range more {
+		r.capabilities |= capability
 	}
 	callbacks := types.ConnectionCallbacks{
 		OnMessage:         r.onMessage,
@@ -63,16 +75,30 @@ func startReference(t *testing.T) *reference {
 	return r
 }
 
-func (r *reference) onMessage(_ context.Context, _ types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+func (r *reference) onMessage(_ context.Context, conn types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	r.mu.Lock()
+	r.conn, r.uid = conn, msg.GetInstanceUid()
+	r.mu.Unlock()
 	r.heard <- proto.CloneOf(msg)
 	reply := &protobufs.ServerToAgent{
 		InstanceUid:  msg.GetInstanceUid(),
-		Capabilities: uint64(protobufs.ServerCapabilities_ServerCapabilities_AcceptsStatus),
+		Capabilities: uint64(r.capabilities),
 	}
 	if parts := msg.GetAvailableComponents(); parts != nil && len(parts.GetComponents()) == 0 {
 		reply.Flags = uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportAvailableComponents)
 	}
 	return reply
+}
+
+// push says something unasked to the agent that was heard last.
+func (r *reference) push(t *testing.T, msg *protobufs.ServerToAgent) {
+	t.Helper()
+	r.mu.Lock()
+	conn := r.conn
+	msg.InstanceUid, msg.Capabilities = r.uid, uint64(r.capabilities)
+	r.mu.Unlock()
+	require.NotNil(t, conn, "nobody has spoken yet")
+	require.NoError(t, conn.Send(t.Context(), msg))
 }
 
 // told is all that an agent has told, the latest of each part.
@@ -82,6 +108,7 @@ type told struct {
 	// leaving is set when the collector is told to end: an exchange over plain HTTP that is then cut
 	// off may be heard before, after or instead of the goodbye.
 	leaving bool
+	healths []bool // whether it was healthy, in the order in which it said so
 	*protobufs.AgentToServer
 }
 
@@ -113,6 +140,7 @@ func (all *told) add(t *testing.T, msg *protobufs.AgentToServer) {
 	// A part that is set again replaces the old one; Merge would join both.
 	if latest.Health != nil {
 		all.Health = nil
+		all.healths = append(all.healths, latest.Health.Healthy)
 	}
 	if latest.AvailableComponents != nil {
 		all.AvailableComponents = nil

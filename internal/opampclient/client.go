@@ -43,6 +43,8 @@ type Client struct {
 
 	// Owned by run.
 	session  session
+	ledger   ledger // of the WebSocket that is up
+	pace     pace
 	outage   outage
 	backoff  backoff
 	interval time.Duration // between heartbeats, or polls; a server may move it
@@ -61,6 +63,7 @@ func New(set Settings, initial Report) *Client {
 		done:     make(chan struct{}),
 		state:    newState(initial),
 		session:  session{maxSend: set.MaxSend},
+		pace:     pace{every: set.CustomPace},
 		outage:   outage{logger: set.Logger},
 		interval: set.HeartbeatInterval,
 		told:     make(map[string]time.Time),
@@ -144,10 +147,7 @@ func set[M partValue](c *Client, p part, m M) {
 		c.board.suppressed[p].Add(1)
 		return
 	}
-	select {
-	case c.wake <- struct{}{}:
-	default: // it will look anyway
-	}
+	c.Nudge()
 }
 
 func (c *Client) snapshot() state {
@@ -166,6 +166,7 @@ func (c *Client) run() {
 		c.board.trying(time.Now())
 		c.board.knows(c.session.told, nil, &c.sent)
 		f := c.converse()
+		c.resend(f)
 		// The next attempt asks anew where the server is, and no dial outlives its attempt.
 		c.set.HTTPClient.CloseIdleConnections()
 		if c.answered {
@@ -216,8 +217,9 @@ func (c *Client) pause(d time.Duration) bool {
 	}
 }
 
-// take acts on a message of the server. A failure ends the conversation.
-func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
+// take acts on a message of the server, and says what it comes to. A failure ends the
+// conversation.
+func (c *Client) take(msg *protobufs.ServerToAgent, size int) (verdict, *failure) {
 	c.set.Observer.Received(size)
 	eachPart(msg, c.set.Observer.Heard)
 	c.board.heard(msg, time.Now())
@@ -227,9 +229,9 @@ func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 	}
 	switch {
 	case v.foreign:
-		return nil
+		return v, nil
 	case v.unavailable:
-		return &failure{
+		return v, &failure{
 			reason:     ReasonUnavailable,
 			err:        errors.New("server answered that it is unavailable"),
 			retryAfter: v.retryAfter,
@@ -252,7 +254,10 @@ func (c *Client) take(msg *protobufs.ServerToAgent, size int) *failure {
 		c.set.Observer.Renamed()
 		c.set.OnInstanceUID(*v.newUID)
 	}
-	return nil
+	if v.custom != nil {
+		c.dispatch(v.custom)
+	}
+	return v, nil
 }
 
 // noteAnswer notes that a server of ours is there and speaks OpAMP.

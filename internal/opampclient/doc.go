@@ -10,6 +10,11 @@
 // So a restarted server is current after one message, and a lost, late or repeated
 // update does no harm.
 //
+// Custom messages alone are a queue, which is somebody else's ([CustomMessages]): the client
+// writes what that gives out, one to a message and after whatever there is to report, and
+// says of each what became of it. An answer names no message, so on a WebSocket the two are
+// paired in order (ledger).
+//
 // # Who runs
 //
 // Start starts one goroutine, which owns the connection, the session (what this
@@ -25,6 +30,8 @@
 //   - Writing: [Settings.MaxSend] bytes a message; what does not fit is left out,
 //     the effective config first, and counted. So is what the server says that it
 //     has no use for.
+//   - A WebSocket has 512 custom messages unanswered at most, and as many answers again,
+//     or MaxReceive bytes of them, read and not yet taken.
 //   - Every dial, handshake, exchange, write and close has a deadline; a silent
 //     WebSocket is pinged and then given up.
 //   - Connects are spaced by a jittered exponential back-off, which a server that
@@ -45,7 +52,8 @@
 //
 // # Read-only
 //
-// Nothing that a server sends reaches the collector. Offers are refused and counted
+// Nothing that a server sends reaches the collector, but for a custom message that one of
+// its components has asked for ([CustomMessages]). Offers are refused and counted
 // ([Observer.Refused]); what a server may move is the identity it assigns to this
 // agent, the pace of heartbeats, within bounds, and when to come back.
 package opampclient

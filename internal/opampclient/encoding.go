@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -17,14 +18,19 @@ import (
 // would only grow.
 const compressFrom = 1 << 10
 
-// compressed is body as gzip, nil where that does not make it smaller. The writer, which
-// is large, is not kept: what is worth it goes out when a report changes, not all the time.
+// packers are the writers that compressed uses. They are large, and most reports come
+// once in a while: the garbage collector takes those that wait for the next.
+var packers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// compressed is body as gzip, nil where that does not make it smaller.
 func compressed(body []byte) []byte {
 	if len(body) < compressFrom {
 		return nil
 	}
 	var buf bytes.Buffer
-	w := gzip.NewWriter(&buf)
+	w := packers.Get().(*gzip.Writer)
+	defer packers.Put(w)
+	w.Reset(&buf)
 	if _, err := w.Write(body); err != nil || w.Close() != nil || buf.Len() >= len(body) {
 		return nil
 	}

@@ -32,6 +32,11 @@ func (c *Client) converseHTTP() *failure {
 			return c.leaveHTTP(&failure{reason: ReasonShutdown, err: errStopped})
 		}
 		out, wait := c.session.next(c.snapshot(), time.Now())
+		if out.msg == nil {
+			var later time.Duration
+			out, later = c.nextCustom(time.Now())
+			wait = sooner(wait, later)
+		}
 		if out.msg == nil && due {
 			out.msg = c.session.heartbeat(c.snapshot())
 		}
@@ -65,7 +70,9 @@ func (c *Client) poll(out outgoing) *failure {
 	before := c.answered
 	reply, size, f := c.exchange(ctx, out)
 	if f == nil {
-		f = c.take(reply, size)
+		var v verdict
+		v, f = c.take(reply, size)
+		c.settle(out, v, f)
 	}
 	switch {
 	case f == nil:
@@ -81,6 +88,17 @@ func (c *Client) poll(out outgoing) *failure {
 		c.set.Observer.ConnectAttempt(string(f.reason))
 	}
 	return f
+}
+
+// settle says what became of a custom message whose exchange has brought a reply.
+func (c *Client) settle(out outgoing, v verdict, f *failure) {
+	switch {
+	case !out.custom || f != nil:
+	case v.rejected != "":
+		c.set.CustomMessages.Rejected(ReasonRejected)
+	default:
+		c.set.CustomMessages.Answered()
+	}
 }
 
 // exchange posts a message and reads the reply.
@@ -169,7 +187,9 @@ func (c *Client) leaveHTTP(f *failure) *failure {
 	if c.soft.Err() == nil || c.outage.down {
 		return f
 	}
-	if f.err != errStopped { //nolint:errorlint // identity: no exchange was in flight
+	if f.err == errStopped { //nolint:errorlint // identity: no exchange was in flight
+		c.finishHTTP()
+	} else {
 		c.session.forget()
 	}
 	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
@@ -177,4 +197,26 @@ func (c *Client) leaveHTTP(f *failure) *failure {
 	// Nobody waits for the reply: the agent is gone.
 	_, _, _ = c.exchange(ctx, c.session.goodbye(c.snapshot()))
 	return f
+}
+
+// finishHTTP sends the custom messages that wait, as far as that goes within
+// customFlushLimit.
+func (c *Client) finishHTTP() {
+	ctx, cancel := context.WithTimeout(c.hard, customFlushLimit)
+	defer cancel()
+	for c.answered && ctx.Err() == nil {
+		out, _ := c.nextCustom(time.Now())
+		if out.msg == nil {
+			return
+		}
+		reply, size, f := c.exchange(ctx, out)
+		if f != nil {
+			return
+		}
+		v, f := c.take(reply, size)
+		c.settle(out, v, f)
+		if f != nil {
+			return
+		}
+	}
 }

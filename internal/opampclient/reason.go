@@ -4,6 +4,7 @@
 package opampclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -66,6 +67,7 @@ type failure struct {
 	err        error
 	retryAfter time.Duration
 	open       bool // the connection stays
+	tooBig     bool // the server takes no message of this size
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -84,7 +86,9 @@ func refusal(resp *http.Response) *failure {
 		f.err = fmt.Errorf("server answered %s: redirects are not followed, set the endpoint to the final address", statusText(code))
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
 		f.reason = ReasonThrottled
-		f.retryAfter = retryAfter(resp.Header, time.Now())
+		f.retryAfter = cmp.Or(retryAfter(resp.Header, time.Now()), throttledPause)
+	case code == http.StatusRequestEntityTooLarge:
+		f.tooBig = true
 	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
 		f.err = fmt.Errorf("server answered %s: is this the OpAMP endpoint?", statusText(code))
 	}

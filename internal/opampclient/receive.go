@@ -15,13 +15,14 @@ import (
 // verdict is what a message of the server comes to. Everything that is not in it was
 // read and left alone.
 type verdict struct {
-	foreign     bool                   // for another agent, all of it ignored
-	newUID      *opampwire.InstanceUID // from now on this is our name
-	heartbeat   time.Duration          // the offered interval; 0 is no word on it
-	unavailable bool                   // go away, and come back after retryAfter
-	retryAfter  time.Duration          // 0 is no word on it
-	rejected    string                 // the server could not read our message, in its words
-	refused     []string               // offers that a read-only agent does not take
+	foreign     bool                     // for another agent, all of it ignored
+	newUID      *opampwire.InstanceUID   // from now on this is our name
+	heartbeat   time.Duration            // the offered interval; 0 is no word on it
+	unavailable bool                     // go away, and come back after retryAfter
+	retryAfter  time.Duration            // 0 is no word on it
+	rejected    string                   // the server could not read our message, in its words
+	refused     []string                 // offers that a read-only agent does not take
+	custom      *protobufs.CustomMessage // for a component that takes such
 	dropped     []drop
 }
 
@@ -49,9 +50,7 @@ func (s *session) receive(msg *protobufs.ServerToAgent, st state, now time.Time)
 	s.receiveIdentity(msg.GetAgentIdentification(), st, now, &v)
 	receiveHeartbeat(msg.GetConnectionSettings().GetOpamp(), st, &v)
 	v.refused = offers(msg)
-	if msg.GetCustomMessage() != nil {
-		v.dropped = append(v.dropped, drop{"custom_message", ReasonUnknownCapability})
-	}
+	v.custom = msg.GetCustomMessage()
 	return v
 }
 

@@ -67,6 +67,44 @@ func TestStayingAwayEndsWithTheUsersLimit(t *testing.T) {
 	}
 }
 
+// A server that is too busy and says no time is left alone for the half minute that the
+// specification recommends, by everybody a little different, and not longer than the user
+// would have it wait. Less, if it says so itself.
+func TestWhoIsTooBusyToSayIsLeftForHalfAMinute(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server      hostile
+		limit       time.Duration
+		least, most time.Duration
+	}{
+		"429":                  {refusing(429), 0, throttledPause, throttledPause * 5 / 4},
+		"503":                  {refusing(503), 0, throttledPause, throttledPause * 5 / 4},
+		"503, 0":               {refusing(503, "Retry-After", "0"), 0, throttledPause, throttledPause * 5 / 4},
+		"503, junk":            {refusing(503, "Retry-After", "soon"), 0, throttledPause, throttledPause * 5 / 4},
+		"503, the user's five": {refusing(503), 5 * time.Second, 5 * time.Second, 25 * time.Second / 4},
+		"503, its own five":    {refusing(503, "Retry-After", "5"), 0, 5 * time.Second, 25 * time.Second / 4},
+		"500":                  {refusing(500), 0, backoffBase / 2, backoffBase},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(b *bubble) {
+				b.client.set.MaxRetryAfter = tt.limit
+				b.client.set = b.client.set.withDefaults()
+				came := make(chan time.Time, 100)
+				script := tt.server(b)
+				refuse := script.Refuse
+				script.Refuse = func(w http.ResponseWriter, r *http.Request) bool {
+					came <- time.Now()
+					return refuse(w, r)
+				}
+				b.serve(script)
+				first := <-came
+				gap := (<-came).Sub(first)
+				assert.GreaterOrEqual(t, gap, tt.least)
+				assert.LessOrEqual(t, gap, tt.most+time.Millisecond)
+			})
+		})
+	}
+}
+
 // Whatever an attempt or a connection ends with, the next one tells everything.
 func TestNothingIsLostByARefusal(t *testing.T) {
 	for _, code := range []int{301, 400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 502, 503, 504} {
@@ -83,7 +121,7 @@ func TestNothingIsLostByARefusal(t *testing.T) {
 			synctest.Wait()
 			require.True(t, refused)
 			b.client.SetHealth(health("StatusPermanentError"))
-			time.Sleep(backoffMax)
+			time.Sleep(throttledPause * 5 / 4)
 			heard := s.Rest()
 			require.NotEmpty(t, heard)
 			assert.Equal(t, "description health=StatusPermanentError config components custom", told(heard[0].AgentToServer), "%d", code)

@@ -36,6 +36,7 @@ type outgoing struct {
 	msg      *protobufs.AgentToServer
 	reported []part
 	tooLarge []part
+	custom   bool // it carries a custom message
 }
 
 // begin starts a connection: nothing has been told on it, and nothing was heard.
@@ -131,6 +132,14 @@ func (s *session) stale(st state) bool {
 func (s *session) heartbeat(st state) *protobufs.AgentToServer {
 	msg := s.envelope(st)
 	s.seq++
+	return msg
+}
+
+// carry is a message for a custom message alone, so that one which is lost or refused
+// takes nothing of the report along.
+func (s *session) carry(st state, custom *protobufs.CustomMessage) *protobufs.AgentToServer {
+	msg := s.heartbeat(st)
+	msg.CustomMessage = custom
 	return msg
 }
 

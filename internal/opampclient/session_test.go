@@ -237,7 +237,7 @@ func TestReceive(t *testing.T) {
 		"error of unknown kind":    {msg: failed(77, "", nil), want: want{verdict: verdict{rejected: "77"}}},
 		"custom message": {
 			msg:  &protobufs.ServerToAgent{CustomMessage: &protobufs.CustomMessage{Capability: "x"}},
-			want: want{verdict: verdict{dropped: []drop{{"custom_message", ReasonUnknownCapability}}}},
+			want: want{verdict: verdict{custom: &protobufs.CustomMessage{Capability: "x"}}},
 		},
 		"new uid": {
 			msg: &protobufs.ServerToAgent{AgentIdentification: &protobufs.AgentIdentification{NewInstanceUid: other.Bytes()}},

@@ -53,6 +53,10 @@ const (
 	// backoffBase and backoffMax bound the pause between connects, before jitter.
 	backoffBase = time.Second
 	backoffMax  = 30 * time.Second
+	// throttledPause is how long to stay away from a server that answered 429 or 503 and
+	// said no time, or none to come (OpAMP specification, Throttling: 30 seconds are the
+	// least that it recommends). MaxRetryAfter bounds it like a time that was said.
+	throttledPause = 30 * time.Second
 	// outageMoment is how long an outage must last to be mentioned. It is less than the
 	// shortest pause, so a lost server is always mentioned before it is tried again.
 	outageMoment = 200 * time.Millisecond
@@ -101,6 +105,11 @@ type Settings struct {
 	// MaxReceive and MaxSend bound one message, in bytes after decompression.
 	MaxReceive int64
 	MaxSend    int
+	// CustomMessages is where custom messages come from and go to. Nil is nowhere.
+	CustomMessages CustomMessages
+	// CustomPace is the least time between two custom messages, but for short bursts, for
+	// a server that drops what comes faster. 0 is none.
+	CustomPace time.Duration
 	// Logger gets at most a few lines a minute, none a message.
 	Logger *zap.Logger
 	// Observer is told what happens, for metrics.
@@ -131,6 +140,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()
+	}
+	if s.CustomMessages == nil {
+		s.CustomMessages = noCustomMessages{}
 	}
 	if s.Observer == nil {
 		s.Observer = NopObserver{}

@@ -36,11 +36,17 @@ type socket struct {
 	raw      *pacedConn // under conn: closing it ends whatever waits on conn
 	opened   time.Time
 	incoming chan incoming // never closed
+	limit    int64         // of the bytes in it
+	freed    chan struct{} // a level of size 1: there is room in it again
 	gone     context.Context
 	leave    context.CancelFunc
 	work     sync.WaitGroup
 
+	held     atomic.Int64 // bytes that were read and not yet taken
 	lastRead atomic.Int64 // of the last whole message or pong: nanoseconds since opened, whatever the clock does
+
+	reached atomic.Int64  // when the last ping that had its pong was sent, in the same way
+	doubt   chan struct{} // size 1: a ping is wanted
 
 	ended chan *failure // size 1: why reader or watchdog gave up; the first one counts
 
@@ -88,15 +94,18 @@ func (c *Client) dial() (*socket, *failure) {
 		return nil, broken(err)
 	}
 	conn.SetReadLimit(c.set.MaxReceive)
-	return newSocket(conn, raw.conn), nil
+	return newSocket(conn, raw.conn, c.set.MaxReceive), nil
 }
 
-func newSocket(conn *websocket.Conn, raw *pacedConn) *socket {
+func newSocket(conn *websocket.Conn, raw *pacedConn, limit int64) *socket {
 	s := &socket{
 		conn:     conn,
 		raw:      raw,
 		opened:   time.Now(),
-		incoming: make(chan incoming),
+		incoming: make(chan incoming, incomingSize),
+		limit:    limit,
+		freed:    make(chan struct{}, 1),
+		doubt:    make(chan struct{}, 1),
 		ended:    make(chan *failure, 1),
 	}
 	s.gone, s.leave = context.WithCancel(context.Background())
@@ -157,21 +166,27 @@ func (t *rawConn) RoundTrip(r *http.Request) (*http.Response, error) {
 func (c *Client) serve(s *socket) *failure {
 	beat := time.NewTimer(c.interval)
 	defer beat.Stop()
-	early := time.NewTimer(time.Hour) // for a request that came too early to be answered
+	early := time.NewTimer(time.Hour) // for what it is too early to do
 	defer early.Stop()
 	mute := time.NewTimer(answerLimit)
 	defer mute.Stop()
+	c.ledger = ledger{}
 	for {
 		wait, f := c.flush(s, beat)
 		if f != nil {
 			return f
 		}
-		if wait > 0 {
+		more, later, f := c.flushCustom(s, beat)
+		if f != nil {
+			return f
+		}
+		if wait = sooner(wait, later); wait > 0 {
 			early.Reset(wait)
 		}
 		select {
+		case <-more:
 		case <-c.soft.Done():
-			c.farewell(s)
+			c.farewell(s, beat)
 			return &failure{reason: ReasonShutdown, err: errStopped}
 		case f := <-s.ended:
 			return f
@@ -204,6 +219,50 @@ func (c *Client) flush(s *socket, beat *time.Timer) (time.Duration, *failure) {
 	}
 }
 
+// always is ready.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// flushCustom sends custom messages, until none is due or it is time to look at what
+// else there is: more is then ready. wait is as in session.next.
+func (c *Client) flushCustom(s *socket, beat *time.Timer) (more <-chan struct{}, wait time.Duration, f *failure) {
+	for range customBurst {
+		now := time.Now()
+		overdue := c.expire(s, now)
+		if !c.ledger.open() {
+			return nil, overdue, nil
+		}
+		out, later := c.nextCustom(now)
+		if out.msg == nil {
+			return nil, sooner(overdue, later), nil
+		}
+		if f := c.send(s, out, beat); f != nil {
+			return nil, 0, f
+		}
+	}
+	return always, 0, nil
+}
+
+// expire lets go of what the server has left unanswered for too long, and says how long
+// until the next may be; 0 is for good.
+func (c *Client) expire(s *socket, now time.Time) time.Duration {
+	for {
+		d := c.ledger.overdue(now, s.opened.Add(time.Duration(s.reached.Load())))
+		if d.custom {
+			c.set.CustomMessages.Unanswered()
+		}
+		if d.doubt {
+			s.pingNow()
+		}
+		if !d.expired {
+			return d.wait
+		}
+	}
+}
+
 // beat sends a heartbeat, if the agent has said that it does.
 func (c *Client) beat(s *socket, beat *time.Timer) *failure {
 	st := c.snapshot()
@@ -220,6 +279,7 @@ func (c *Client) send(s *socket, out outgoing, beat *time.Timer) *failure {
 	if f := s.write(ctx, out.msg); f != nil {
 		return f
 	}
+	c.ledger.wrote(out.custom, time.Now())
 	c.noteSent(out, len(s.frame))
 	beat.Reset(c.interval)
 	return nil
@@ -240,29 +300,50 @@ func (c *Client) noteMute() {
 // accept acts on what the reader brought. What can't be read is left out; a server that
 // sends nothing else has not answered.
 func (c *Client) accept(s *socket, in incoming, beat *time.Timer) *failure {
+	s.took(in)
 	if in.err != nil {
 		c.set.Observer.Received(in.size)
 		c.set.Observer.Dropped("message", ReasonMalformed)
 		f := &failure{reason: ReasonMalformed, err: in.err, open: true}
 		c.board.troubled(f, time.Now())
+		c.ledger.spoke() // it may have been an answer
 		if !c.answered {
 			c.outage.failed(f, time.Now())
 		}
 		return nil
 	}
 	before := c.interval
-	if f := c.take(in.msg, in.size); f != nil {
+	v, f := c.take(in.msg, in.size)
+	if f != nil {
 		c.closeGently(s, websocket.StatusNormalClosure)
 		return f
 	}
+	c.pair(in.msg, v)
 	if c.interval != before {
 		beat.Reset(c.interval)
 	}
 	return nil
 }
 
+// pair says of a custom message what msg says of it, if it is the answer to one.
+func (c *Client) pair(msg *protobufs.ServerToAgent, v verdict) {
+	switch {
+	case v.foreign:
+	case saysMore(msg):
+		c.ledger.spoke()
+	case !c.ledger.answered():
+	case v.rejected != "":
+		c.set.CustomMessages.Rejected(ReasonRejected)
+	default:
+		c.set.CustomMessages.Answered()
+	}
+}
+
 // farewell tells the server that the agent leaves, then closes (Closing Connection).
-func (c *Client) farewell(s *socket) {
+func (c *Client) farewell(s *socket, beat *time.Timer) {
+	if c.answered && c.finish(s, beat) != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.hard, goodbyeLimit)
 	defer cancel()
 	out := c.session.goodbye(c.snapshot())
@@ -271,6 +352,35 @@ func (c *Client) farewell(s *socket) {
 	}
 	c.noteSent(out, len(s.frame))
 	c.closeGently(s, websocket.StatusNormalClosure)
+}
+
+// finish sends the custom messages that wait and has them answered, as far as that goes
+// within customFlushLimit.
+func (c *Client) finish(s *socket, beat *time.Timer) *failure {
+	limit := time.NewTimer(customFlushLimit)
+	defer limit.Stop()
+	for {
+		more, _, f := c.flushCustom(s, beat)
+		if f != nil {
+			return f
+		}
+		if more == nil && (c.ledger.custom == 0 || c.ledger.mute) {
+			return nil
+		}
+		select {
+		case <-more:
+		case in := <-s.incoming:
+			if f := c.accept(s, in, beat); f != nil {
+				return f
+			}
+		case f := <-s.ended:
+			return f
+		case <-limit.C:
+			return nil
+		case <-c.hard.Done():
+			return nil
+		}
+	}
 }
 
 // closeGently shakes hands on the close, for as long as closeLimit allows.
@@ -311,8 +421,7 @@ func (s *socket) reasonForWrite(ctx context.Context, err error) *failure {
 	return broken(err)
 }
 
-// read hands over what arrives, until the connection ends. One message is in hand at
-// most: a server that floods waits for us.
+// read hands over what arrives, until the connection ends.
 func (s *socket) read() {
 	for {
 		kind, data, err := s.conn.Read(s.gone)
@@ -333,15 +442,34 @@ func (s *socket) read() {
 	}
 }
 
-// handOver waits until in is taken, and reports whether to go on.
+// handOver puts in where the client finds it, waiting for room, and reports whether to
+// go on. There is room for the answers to all that the client may have written before it
+// reads on: a server that does not read before it has answered is not one to wait for.
 func (s *socket) handOver(in incoming) bool {
 	began := time.Now()
+	defer func() { s.raw.waited.Add(int64(time.Since(began))) }()
+	for held := s.held.Load(); held > 0 && held+int64(in.size) > s.limit; held = s.held.Load() {
+		select {
+		case <-s.freed:
+		case <-s.gone.Done():
+			return false
+		}
+	}
+	s.held.Add(int64(in.size))
 	select {
 	case s.incoming <- in:
-		s.raw.waited.Add(int64(time.Since(began)))
 		return true
 	case <-s.gone.Done():
 		return false
+	}
+}
+
+// took notes that in has been taken.
+func (s *socket) took(in incoming) {
+	s.held.Add(-int64(in.size))
+	select {
+	case s.freed <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -357,6 +485,11 @@ func (s *socket) watch() {
 		select {
 		case <-s.gone.Done():
 			return
+		case <-s.doubt:
+			if !s.ping() {
+				return
+			}
+			continue
 		case <-timer.C:
 		}
 		if left := silenceLimit - (time.Since(s.opened) - time.Duration(s.lastRead.Load())); left > 0 {
@@ -370,14 +503,24 @@ func (s *socket) watch() {
 	}
 }
 
+// pingNow has the watchdog ping, and does not wait for it.
+func (s *socket) pingNow() {
+	select {
+	case s.doubt <- struct{}{}:
+	default: // it will anyway
+	}
+}
+
 func (s *socket) ping() bool {
 	ctx, cancel := context.WithTimeout(s.gone, pingLimit)
 	defer cancel()
+	sent := time.Since(s.opened)
 	if err := s.conn.Ping(ctx); err != nil {
 		s.end(&failure{reason: ReasonSilent, err: errors.New("server is silent and does not answer a ping")})
 		return false
 	}
 	s.heard()
+	s.reached.Store(int64(sent))
 	return true
 }
 

@@ -68,6 +68,9 @@ func meaningOf(name, parent string) meaning {
 		return meaning{}
 	}
 	m := nounMeaning(words)
+	if n := relationIn(words); m.kind == kindPlain && n > 0 {
+		m = nounMeaning(words[:n]) // tokens_by_tenant
+	}
 	if last := words[len(words)-1]; m.kind == kindPlain && len(words) == 1 && (last == "key" || last == "keys") {
 		m = nounMeaning(append(wordsOf(parent), last))
 		m.vault = false
@@ -81,6 +84,17 @@ func meaningOf(name, parent string) meaning {
 	m.digest = all&digestWord != 0
 	m.setting = traits[words[len(words)-1]]&settingWord != 0
 	return m
+}
+
+// relationIn is where the last word stands behind which a name says whose or of what
+// use the thing is that it names, 0 for nowhere.
+func relationIn(words []string) int {
+	for n := len(words) - 2; n > 0; n-- {
+		if words[n] == "by" || words[n] == "for" {
+			return n
+		}
+	}
+	return 0
 }
 
 // trait is what else a word of a name says.
@@ -186,6 +200,10 @@ var phrases = func() map[phrase]meaning {
 		{"", "data", "source"}:        {kind: kindConnection},
 		{"data", "source", "name"}:    {kind: kindConnection},
 		{"", "headers", "list"}:       {kind: kindHeaders},
+		{"", "mfa", "seed"}:           secretNoun, // other seeds are of samplers
+		{"", "nkey", "seed"}:          secretNoun,
+		{"", "otp", "seed"}:           secretNoun,
+		{"", "totp", "seed"}:          secretNoun,
 	}
 	for word := range keyWords {
 		out[phrase{"", word, "key"}], out[phrase{"", word, "keys"}] = secretNoun, pluralSecretNoun
@@ -225,7 +243,7 @@ var nouns = map[string]meaning{
 	"pass": secretNoun, "passcode": secretNoun, "passkey": secretNoun, "passphrase": secretNoun,
 	"passphrases": pluralSecretNoun, "passwd": secretNoun, "passwds": pluralSecretNoun,
 	"password": secretNoun, "passwords": pluralSecretNoun, "passw": secretNoun, "pepper": secretNoun,
-	"pin": secretNoun, "psk": secretNoun, "pw": secretNoun, "pwd": secretNoun, "salt": secretNoun, "sas": secretNoun,
+	"pin": secretNoun, "pincode": secretNoun, "psk": secretNoun, "pw": secretNoun, "pwd": secretNoun, "salt": secretNoun, "sas": secretNoun,
 	"secret": secretNoun, "secrets": pluralSecretNoun, "sessionid": {kind: kindSecret}, "sessiontoken": secretNoun,
 	"token": secretNoun, "tokens": pluralSecretNoun, "txtoken": secretNoun,
 
@@ -268,7 +286,7 @@ var fileKeyWords = setOf("cert", "certificate", "client", "priv", "private", "rs
 var (
 	// carriers say in which form the thing before them is there.
 	carriers = setOf("array", "b", "base", "base64", "bytes", "content", "contents", "current", "data", "default", "encoded",
-		"encrypted", "hash", "hashed", "hex", "inline", "json", "list", "literal", "map", "new", "old", "pem", "plain", "plaintext",
+		"encrypted", "hash", "hashed", "hex", "inline", "jar", "json", "list", "literal", "map", "new", "old", "pem", "plain", "plaintext",
 		"prev", "previous", "primary", "raw", "s", "secondary", "str", "string", "text", "val", "value", "values")
 	keyCarriers = setOf("data", "material", "pem", "raw", "string", "value")
 
@@ -279,7 +297,7 @@ var (
 	settingWords = setOf("account", "action", "algorithm", "alias", "arn", "attribute", "audience", "authenticator", "claim",
 		"conditions", "context", "database", "db", "description", "disabled", "duration", "email", "enabled", "endpoint",
 		"expiration", "expiry", "field", "file", "filename", "files", "format", "header", "host", "hostname", "id",
-		"insecure", "interval", "issuer", "kind", "length", "level", "limit", "max", "mechanism", "method", "min",
+		"in", "insecure", "interval", "issuer", "kind", "length", "level", "limit", "max", "mechanism", "method", "min",
 		"mode", "name", "names", "namespace", "optional", "owner", "path", "policy", "port", "prefix", "profile", "protocol",
 		"provider", "realm", "refresh", "region", "required", "role", "scheme", "scope", "scopes", "size", "source",
 		"statements", "suffix", "template", "timeout", "ttl", "type", "unit", "uri", "url", "user", "username", "users",

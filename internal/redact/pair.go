@@ -45,6 +45,9 @@ func (sc *scanner) pairs(s string) string {
 			continue
 		}
 		m := sc.meaningOf(p.name, "")
+		if m.kind == kindMaybe && isHeaderName(p.name) {
+			m.kind = kindSecret
+		}
 		if m.kind != kindSecret && m.kind != kindMaybe || isResourceName(s, sep) || isTalk(s, p) {
 			continue
 		}
@@ -55,6 +58,11 @@ func (sc *scanner) pairs(s string) string {
 		}
 	}
 	return r.String()
+}
+
+// isHeaderName reports whether a name can be nothing but that of a header.
+func isHeaderName(s string) bool {
+	return len(s) > 2 && (s[0] == 'x' || s[0] == 'X') && s[1] == '-'
 }
 
 // isOperator reports whether the character compares or separates instead of
@@ -107,9 +115,15 @@ func pairName(s string, sep int) (pair, bool) {
 	return p, p.name != ""
 }
 
+// goStrings stands before the strings of a list that Go has printed (%#v).
+const goStrings = "[]string{"
+
 // findValue finds the value behind the separator.
 func (p *pair) findValue(s string, config bool) {
 	from := skipBlanks(s, p.sep+1)
+	if strings.HasPrefix(s[from:], goStrings) {
+		from += len(goStrings)
+	}
 	escaped := strings.HasPrefix(s[from:], `\"`) || strings.HasPrefix(s[from:], `\'`)
 	if escaped {
 		from++
@@ -352,6 +366,18 @@ func (sc *scanner) flags(s string) string {
 		dash += i
 		end := runEnd(s, dash, nameChar|dot)
 		i = max(end, dash+1)
+		if from := sc.shortFlag(s, dash); from > 0 {
+			to := wordEnd(s, from)
+			if from < len(s) && isQuote(s[from]) {
+				to = closingQuote(s, from, false)
+				from++
+			}
+			if v := s[from:to]; !saysNothing(v) {
+				r.replace(from, to, sc.hide(v))
+				i = to
+			}
+			continue
+		}
 		if dash > 0 && !isSpace(s[dash-1]) && !isQuote(s[dash-1]) || end >= len(s) || s[end] != ' ' {
 			continue
 		}
@@ -376,6 +402,82 @@ func (sc *scanner) flags(s string) string {
 		}
 	}
 	return r.String()
+}
+
+// shortFlags are the letters by which programs take a password or alike, and whether it
+// may follow without a space. A program is known by how its name, or its name and the
+// next word, begins.
+var shortFlags = []struct {
+	program string
+	letter  byte
+	tight   bool
+}{
+	{"az login", 'p', false},
+	{"bcp", 'P', true},
+	{"buildah login", 'p', false},
+	{"cqlsh", 'p', false},
+	{"docker login", 'p', false},
+	{"ldapadd", 'w', false},
+	{"ldapmodify", 'w', false},
+	{"ldapsearch", 'w', false},
+	{"ldapwhoami", 'w', false},
+	{"mariadb", 'p', true},
+	{"mongo", 'p', false},
+	{"mysql", 'p', true},
+	{"oc login", 'p', false},
+	{"podman login", 'p', false},
+	{"rabbitmqadmin", 'p', false},
+	{"redis-cli", 'a', false},
+	{"snmpbulk", 'c', false},
+	{"snmpget", 'c', false},
+	{"snmpset", 'c', false},
+	{"snmpwalk", 'c', false},
+	{"sqlcmd", 'P', true},
+	{"sshpass", 'p', true},
+}
+
+// shortLetters are those of shortFlags.
+const shortLetters = "acpPw"
+
+// maxCommand bounds how far back the beginning of a command is looked for, in bytes.
+const maxCommand = 256
+
+// shortFlag is where the secret begins that the flag at dash brings, or 0.
+func (sc *scanner) shortFlag(s string, dash int) int {
+	if dash == 0 || s[dash-1] != ' ' || dash+2 >= len(s) || strings.IndexByte(shortLetters, s[dash+1]) < 0 {
+		return 0
+	}
+	command := commandBefore(s, dash)
+	if command == "" {
+		return 0
+	}
+	for _, f := range shortFlags {
+		if s[dash+1] != f.letter || !strings.HasPrefix(command, f.program) {
+			continue
+		}
+		switch {
+		case s[dash+2] != ' ' && f.tight:
+			return dash + 2
+		case s[dash+2] == ' ' && dash+3 < len(s) && s[dash+3] != '-' && f.program != "mysql" && f.program != "mariadb":
+			return dash + 3
+		}
+	}
+	return 0
+}
+
+// commandBefore is the command whose arguments reach to i, from the last part of its
+// program's path on, or "" if it begins too far off.
+func commandBefore(s string, i int) string {
+	from := i
+	for from > 0 && i-from < maxCommand && strings.IndexByte("|;&\n\r`($'\"", s[from-1]) < 0 {
+		from--
+	}
+	if i-from >= maxCommand {
+		return ""
+	}
+	command := strings.TrimLeft(s[from:i], " \t")
+	program, _, _ := strings.Cut(command, " ")
+	return command[strings.LastIndexByte(program, '/')+1:]
 }
 
 var flagTalk = setOf("and", "are", "for", "flag", "has", "in", "is", "must", "not", "of", "option", "or", "to", "was", "with")

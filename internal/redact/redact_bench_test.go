@@ -87,6 +87,7 @@ func BenchmarkText1MiB(b *testing.B) {
 }
 
 var hostileUnits = []string{
+	"%3Da", " value=\"", "mysql -p1 ", "token \"aB3x9\" ",
 	"a", " ", "@", "a@", "a:b@c ", "://", "a://", "http://a:b@", "token=", "token:", "token=x ", ";token=x ", "auth=", "token=<", "token=(.*",
 	"token:{", "token:[REDACTED]@", `"token":"`, "password='", `password=\"`, "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJ ", "sk-",
 	"LS0tLS1CRUdJTi/", "Bearer ", "--token ", "-u a:b ", `["token"]`, "<token>", "<a></", "a: |\n ", "token: |\n", "1234567890:", "ab8Q~", "A", "aB3", "\n", "$", "${",

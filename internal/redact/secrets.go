@@ -43,6 +43,20 @@ func (s *Secrets) With(values ...string) *Secrets {
 	return g.secrets()
 }
 
+// Join is a set that knows what both know, as far as the bounds allow.
+func (s *Secrets) Join(other *Secrets) *Secrets {
+	g := newGathering()
+	for _, set := range [...]*Secrets{s, other} {
+		if set == nil {
+			continue
+		}
+		for _, v := range set.values {
+			g.keep(v)
+		}
+	}
+	return g.secrets()
+}
+
 // Len is how many strings are known.
 func (s *Secrets) Len() int {
 	if s == nil {
@@ -67,6 +81,41 @@ func (s *Secrets) mask(text string) string {
 		i++
 	}
 	return r.String()
+}
+
+// cutMarks end a text that was cut off.
+var cutMarks = [...]string{"…", "..."}
+
+// maskEnd replaces the beginning of what is known at the end of a text, which is there
+// when the text was cut off in the middle of it. One that does not say so must end with
+// more of it, for a little may be there by chance.
+func (s *Secrets) maskEnd(text string) string {
+	if s.Len() == 0 {
+		return text
+	}
+	body, mark, least := text, "", minRandom
+	for _, m := range cutMarks {
+		if cut, ok := strings.CutSuffix(text, m); ok {
+			body, mark, least = cut, m, minSecretLength
+			break
+		}
+	}
+	if strings.HasSuffix(body, Mask) {
+		return text // which a secret may begin like
+	}
+	from := len(body)
+	for _, v := range s.values {
+		for n := min(len(v)-1, len(body)); n >= least; n-- {
+			if body[len(body)-n] == v[0] && strings.HasSuffix(body, v[:n]) {
+				from = min(from, len(body)-n)
+				break
+			}
+		}
+	}
+	if from == len(body) {
+		return text
+	}
+	return body[:from] + Mask + mark
 }
 
 // at is the length of the longest known string at i.
@@ -115,7 +164,7 @@ func (g *gathering) add(v string) {
 }
 
 func (g *gathering) keep(v string) {
-	if _, ok := g.known[v]; ok || len(v) > maxSecretLength || len(g.known) >= maxSecrets || g.bytes+len(v) > maxSecretsBytes {
+	if _, ok := g.known[v]; ok || strings.Contains(Mask, v) || len(v) > maxSecretLength || len(g.known) >= maxSecrets || g.bytes+len(v) > maxSecretsBytes {
 		return
 	}
 	g.known[v] = struct{}{}

@@ -97,3 +97,31 @@ func TestSecretsFromProviders(t *testing.T) {
 	assert.Equal(t, map[string]any{"a": Mask, "b": Mask, "c": "aB3dE5gH7jK9mN1"}, result.Config, "what is written elsewhere as well stays")
 	assert.Equal(t, "dial gateway.example.com as "+Mask, rules.Text("dial gateway.example.com as aB3dE5gH7jK9mN1", result.Secrets))
 }
+
+// What is part of the mask is no secret to look for: it would be found in the mask.
+func TestASecretThatIsPartOfTheMask(t *testing.T) {
+	var none *Secrets
+	known := none.With(Mask, strings.TrimSuffix(Mask, "]"), Mask[1:])
+	assert.Equal(t, "[REDACTED", mustRules(t, Options{}).Text("[REDACTED", known))
+}
+
+// A text that was cut off in the middle of a secret does not give away the half of it.
+func TestHalfASecretAtTheEndOfAText(t *testing.T) {
+	var none *Secrets
+	known := none.With("correct horse battery staple")
+	rules := mustRules(t, Options{})
+	for text, want := range map[string]string{
+		"refused: correct horse battery staple":  "refused: " + Mask,
+		"refused: correct horse battery stapl…":  "refused: " + Mask + "…",
+		"refused: correct hor…":                  "refused: " + Mask + "…",
+		"refused: correct horse battery st":      "refused: " + Mask,
+		"refused: correct hor...":                "refused: " + Mask + "...",
+		"that is corr…":                          "that is corr…",
+		"that is correct":                        "that is correct",
+		"correct horse battery staple, correct…": Mask + ", " + Mask + "…",
+		"…": "…",
+	} {
+		assert.Equal(t, want, rules.Text(text, known), text)
+		assert.Equal(t, want, rules.Text(want, known), "masking twice is masking once")
+	}
+}

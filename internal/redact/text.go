@@ -13,7 +13,7 @@ import (
 // come back. Random text with no such sign stays, for texts are full of identifiers.
 func (r *Rules) Text(s string, known *Secrets) string {
 	sc := scanner{rules: r}
-	return settled(s, func(s string) string { return sc.text(known.mask(s)) })
+	return settled(s, func(s string) string { return sc.text(known.maskEnd(known.mask(s))) })
 }
 
 // maxPasses bounds how often a text is looked at: what was masked may have stood in the
@@ -92,8 +92,14 @@ func (sc *scanner) pass(s string) string {
 		s = sc.privateKeys(s)
 	}
 	colon, equals := strings.IndexByte(s, ':') >= 0, strings.IndexByte(s, '=') >= 0
+	if strings.IndexByte(s, '%') >= 0 {
+		s = sc.escaped(s)
+	}
 	if colon && strings.Contains(s, "://") {
 		s = sc.urls(s)
+	}
+	if strings.Contains(s, invalidPort) {
+		s = sc.invalidPorts(s)
 	}
 	if colon && strings.IndexByte(s, '@') >= 0 || strings.IndexByte(s, '@') > strings.IndexByte(s, '/') {
 		s = sc.userinfos(s)
@@ -112,6 +118,12 @@ func (sc *scanner) pass(s string) string {
 	}
 	if strings.Contains(s, "</") {
 		s = sc.elements(s)
+	}
+	if equals && strings.IndexByte(s, '<') >= 0 {
+		s = sc.attributes(s)
+	}
+	if strings.Contains(s, ` "`) || strings.Contains(s, " '") {
+		s = sc.quoted(s)
 	}
 	if strings.Contains(s, `"]`) || strings.Contains(s, `']`) {
 		s = sc.indexed(s)

@@ -60,7 +60,7 @@ func (sc *scanner) url(scheme, s string) string {
 	rest := s
 	var user string
 	if at := userinfoEnd(s, web); at >= 0 {
-		user = sc.userinfo(s[:at], web) + "@"
+		user = sc.userinfo(s[:at], web || scheme == "nats") + "@" // whose user alone is a token
 		rest = s[at+1:]
 	}
 	path := strings.IndexAny(rest, "/?#;")
@@ -111,10 +111,12 @@ func isPort(s string) bool {
 // passwordsAfterToken are what clients write for a password when the user is the token.
 var passwordsAfterToken = setOf("", "api_token", "token", "x", "x-oauth-basic", "x-oauth-token")
 
-func (sc *scanner) userinfo(s string, web bool) string {
+// userinfo masks the password, and the user where that is a token: tokenAlone says that
+// one without a password is.
+func (sc *scanner) userinfo(s string, tokenAlone bool) string {
 	user, password, ok := strings.Cut(s, ":")
 	switch {
-	case !ok && (web || !isPlainUser(user)):
+	case !ok && (tokenAlone || !isPlainUser(user)):
 		return sc.hide(user)
 	case !ok:
 		return user
@@ -233,6 +235,9 @@ func (sc *scanner) userinfos(s string) string {
 		ahead = ahead[:word]
 		from := userinfoStart(s, at, ahead, sc.config)
 		user, password, ok := strings.Cut(s[from:at], ":")
+		if !ok && sc.config && isEasyConnect(ahead) {
+			user, password, ok = strings.Cut(s[from:at], "/")
+		}
 		if !ok || saysNothing(password) || !isUserName(user) || strings.Contains(password, "//") || from < r.done ||
 			isIn(notUsers, strings.ToLower(user)) && !strings.Contains(ahead, "(") {
 			continue
@@ -261,6 +266,14 @@ func userinfoStart(s string, at int, ahead string, whole bool) int {
 		from += eq + 1
 	}
 	return from
+}
+
+// isEasyConnect reports whether an address is host:port/service, before which Oracle's
+// clients take user/password.
+func isEasyConnect(s string) bool {
+	_, rest, ok := strings.Cut(s, ":")
+	port, service, slash := strings.Cut(rest, "/")
+	return ok && slash && isNumber(port) && service != ""
 }
 
 func isUserName(s string) bool {

@@ -66,6 +66,8 @@ type place struct {
 	headers, params bool
 	// header: what has a name here is a header.
 	header bool
+	// component: this is a component's own configuration.
+	component bool
 	// listed: this is an element of a list.
 	listed bool
 	// denied: a path of the user's covers this.
@@ -196,12 +198,16 @@ func (w *walk) below(p place, key string) place {
 	switch {
 	case w.isComponentName(p):
 		// The user's own choice: it says what a component is called.
+		q.component = p.depth == 1
 	case p.headers:
 		q.meaning, q.headers = w.headerMeaning(key), true
 	case p.params:
 		q.meaning = w.paramMeaning(key)
 	default:
 		q.meaning = w.scan.meaningOf(key, p.key)
+		if p.component && q.meaning.kind == kindPlain && strings.EqualFold(key, "key") && !w.rules.isExcepted(key) {
+			q.meaning.kind = kindMaybe // or the name of an attribute
+		}
 	}
 	return q
 }

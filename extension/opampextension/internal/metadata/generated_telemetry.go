@@ -30,6 +30,15 @@ type TelemetryBuilder struct {
 	registrations            []metric.Registration
 	OpampConnected           metric.Int64Gauge
 	OpampConnects            metric.Int64Counter
+	OpampCustomAcknowledged  metric.Int64ObservableCounter
+	OpampCustomDelivered     metric.Int64ObservableCounter
+	OpampCustomDropped       metric.Int64ObservableCounter
+	OpampCustomQueueBytes    metric.Int64ObservableGauge
+	OpampCustomQueueSize     metric.Int64ObservableGauge
+	OpampCustomRefused       metric.Int64ObservableCounter
+	OpampCustomResent        metric.Int64ObservableCounter
+	OpampCustomSent          metric.Int64ObservableCounter
+	OpampCustomUnanswered    metric.Int64ObservableCounter
 	OpampDisconnects         metric.Int64Counter
 	OpampDropped             metric.Int64Counter
 	OpampEffectiveConfigSize metric.Int64Gauge
@@ -58,6 +67,141 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterOpampCustomAcknowledgedCallback sets callback for observable OpampCustomAcknowledged metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomAcknowledgedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomAcknowledged, obs: o})
+		return nil
+	}, builder.OpampCustomAcknowledged)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomDeliveredCallback sets callback for observable OpampCustomDelivered metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomDeliveredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomDelivered, obs: o})
+		return nil
+	}, builder.OpampCustomDelivered)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomDroppedCallback sets callback for observable OpampCustomDropped metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomDroppedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomDropped, obs: o})
+		return nil
+	}, builder.OpampCustomDropped)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomQueueBytesCallback sets callback for observable OpampCustomQueueBytes metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomQueueBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomQueueBytes, obs: o})
+		return nil
+	}, builder.OpampCustomQueueBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomQueueSizeCallback sets callback for observable OpampCustomQueueSize metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomQueueSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomQueueSize, obs: o})
+		return nil
+	}, builder.OpampCustomQueueSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomRefusedCallback sets callback for observable OpampCustomRefused metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomRefusedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomRefused, obs: o})
+		return nil
+	}, builder.OpampCustomRefused)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomResentCallback sets callback for observable OpampCustomResent metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomResentCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomResent, obs: o})
+		return nil
+	}, builder.OpampCustomResent)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomSentCallback sets callback for observable OpampCustomSent metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomSentCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomSent, obs: o})
+		return nil
+	}, builder.OpampCustomSent)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampCustomUnansweredCallback sets callback for observable OpampCustomUnanswered metric.
+func (builder *TelemetryBuilder) RegisterOpampCustomUnansweredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampCustomUnanswered, obs: o})
+		return nil
+	}, builder.OpampCustomUnanswered)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterOpampHealthReportsCallback sets callback for observable OpampHealthReports metric.
@@ -213,6 +357,60 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_opamp_connects",
 		metric.WithDescription("Attempts to reach the OpAMP server. Over plain HTTP only the exchanges that began or ended an outage count. [Alpha]"),
 		metric.WithUnit("{attempts}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomAcknowledged, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_acknowledged",
+		metric.WithDescription("Custom messages of components that the server has answered. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomDelivered, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_delivered",
+		metric.WithDescription("Custom messages of the server that were handed to a component, once for each that registered. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomDropped, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_dropped",
+		metric.WithDescription("Custom messages that were lost. From the server because a component does not read (queue_full), to it because it could not read one (rejected), because one was too large for it (server_limit), at the end of the Collector (shutdown), or because what was kept was damaged or past the bounds (damaged, no_room). [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomQueueBytes, err = builder.meter.Int64ObservableGauge(
+		"otelcol_opamp_custom_queue_bytes",
+		metric.WithDescription("Bytes of the custom messages that wait for the server. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomQueueSize, err = builder.meter.Int64ObservableGauge(
+		"otelcol_opamp_custom_queue_size",
+		metric.WithDescription("Custom messages that wait for the server, those that are written and unanswered included. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomRefused, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_refused",
+		metric.WithDescription("Custom messages that a component offered and that were not taken. It knows and may try again where the queue was full. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomResent, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_resent",
+		metric.WithDescription("Custom messages written again because the connection ended before their answer. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomSent, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_sent",
+		metric.WithDescription("Custom messages written to the server, those written again included. [Alpha]"),
+		metric.WithUnit("{messages}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampCustomUnanswered, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_custom_unanswered",
+		metric.WithDescription("Custom messages that the server has got and left unanswered. [Alpha]"),
+		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampDisconnects, err = builder.meter.Int64Counter(

@@ -1,0 +1,35 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package custommessage
+
+// fifo is a queue that uses its memory again. The zero value is empty.
+type fifo[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *fifo[T]) len() int { return len(q.items) - q.head }
+
+// at is the i-th from the front, counted from 0.
+func (q *fifo[T]) at(i int) T { return q.items[q.head+i] }
+
+func (q *fifo[T]) push(item T) {
+	if q.head > 0 && len(q.items) == cap(q.items) && q.head >= len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, item)
+}
+
+func (q *fifo[T]) pop() T {
+	item := q.items[q.head]
+	var none T
+	q.items[q.head] = none
+	q.head++
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+	}
+	return item
+}

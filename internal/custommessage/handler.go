@@ -1,0 +1,69 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package custommessage
+
+import (
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/opampcustommessages"
+)
+
+// maxInbound bounds what a component may ask for as its queue, in messages.
+const maxInbound = 10_000
+
+// handler is a component's end of a capability.
+type handler struct {
+	// Fixed at construction.
+	registry   *Registry
+	capability string
+	in         chan *protobufs.CustomMessage // never closed: components read it without looking
+
+	// Guarded by the registry's lock.
+	gone  bool
+	sizes fifo[int] // of the messages that are in the channel, and maybe of older ones
+	bytes int       // their sum
+}
+
+var _ opampcustommessages.CustomCapabilityHandler = (*handler)(nil)
+
+// newHandler makes a handler with a queue of n messages, one at least.
+func newHandler(r *Registry, capability string, n int) *handler {
+	n = min(max(n, 1), maxInbound)
+	return &handler{registry: r, capability: capability, in: make(chan *protobufs.CustomMessage, n)}
+}
+
+// Message implements opampcustommessages.CustomCapabilityHandler. Each message is the
+// caller's own.
+func (h *handler) Message() <-chan *protobufs.CustomMessage { return h.in }
+
+// SendMessage implements opampcustommessages.CustomCapabilityHandler. It never blocks and
+// keeps nothing of message. Without an error the channel closes when the server has the
+// message; with types.ErrCustomMessagePending, when there is room in the capability's
+// queue. Both close when the pipelines are about to stop. No other error goes away by
+// trying again.
+func (h *handler) SendMessage(messageType string, message []byte) (chan struct{}, error) {
+	return h.registry.send(h, messageType, message)
+}
+
+// Unregister implements opampcustommessages.CustomCapabilityHandler. What is queued is
+// still sent. A second time it does nothing.
+func (h *handler) Unregister() { h.registry.unregister(h) }
+
+// offer puts msg into the queue, or says why not.
+func (h *handler) offer(msg *protobufs.CustomMessage, maxBytes int) (reason dropReason) {
+	for h.sizes.len() > len(h.in) { // read meanwhile
+		h.bytes -= h.sizes.pop()
+	}
+	size := sizeOf(len(msg.GetType()), len(msg.GetData()))
+	if h.sizes.len() > 0 && h.bytes+size > maxBytes {
+		return droppedFull
+	}
+	select {
+	case h.in <- msg:
+		h.sizes.push(size)
+		h.bytes += size
+		return ""
+	default:
+		return droppedFull
+	}
+}
