@@ -65,8 +65,6 @@ require (
 	google.golang.org/protobuf v1.36.11
 )
 
-require github.com/open-telemetry/opentelemetry-collector-contrib/extension/opampcustommessages v0.149.0
-
 require (
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.26 // indirect
 	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.9 // indirect
