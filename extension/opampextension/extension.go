@@ -195,12 +195,13 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 
 // open lets the client dial as soon as the first message can be complete.
 func (e *opampExtension) open(client *opampclient.Client, who *agentidentity.Identity, endpoint string) {
+	var storage sync.WaitGroup // one that hangs is waited for once, not once for each of its uses
+	storage.Go(func() { e.custom.Open(e.life) })
 	host := readHost()
 	uid := who.UID(e.life)
 	client.SetInstanceUID(uid)
 	e.describe(func(f *agentreport.Facts) { f.Host, f.InstanceUID = host, uid.String() })
-
-	e.custom.Open(e.life)
+	storage.Wait()
 
 	patience := time.NewTimer(configPatience)
 	defer patience.Stop()
@@ -259,13 +260,17 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 	}
 	if client != nil {
 		client.Stop(ctx)
-		if who != nil {
-			who.Stop(ctx) // after the last word of the server
-		}
 		unlist()
 		httpClient.CloseIdleConnections()
 	}
-	e.custom.Close(ctx) // after the client, which may still have sent some
+	// What is kept is written after the last word of the server, side by side: a storage
+	// that hangs is waited for once.
+	var storage sync.WaitGroup
+	if who != nil {
+		storage.Go(func() { who.Stop(ctx) })
+	}
+	e.custom.Close(ctx)
+	storage.Wait()
 	e.telemetry.Shutdown()
 	return nil
 }
