@@ -24,8 +24,9 @@ type Agent struct {
 
 	Liveness      Liveness
 	LivenessSince time.Time
-	Transport     string // "websocket" or "http"
-	RemoteAddr    string
+	Lineage
+	Transport  string // "websocket" or "http"
+	RemoteAddr string
 
 	Capabilities Capabilities
 	// CustomCapabilities is sorted.
@@ -69,6 +70,9 @@ type talk struct {
 	wantsList []byte // the components hash whose list was asked for
 	listBy    speaker
 	listAt    time.Time
+
+	rhythm rhythm
+	twins  twins
 }
 
 // speaker tells connections apart. HTTP exchanges are all alike, for they have no connection that could be lost.

@@ -29,6 +29,7 @@ const (
 	ChangedComponents
 	ChangedMessages // what it said by custom messages, and its ingests
 	ChangedMail     // what is said to it by custom messages
+	ChangedLineage  // it took the place of somebody who is gone
 )
 
 // Input of [Apply].
@@ -38,6 +39,8 @@ type Input struct {
 	Msg    *protobufs.AgentToServer
 	Now    time.Time
 	Limits Limits // a zero field takes its default
+	// Identity is nil for the default.
+	Identity Identity
 }
 
 // Apply folds one message into what is known of its agent. prev is nil for an agent not known yet, and next is nil
@@ -45,7 +48,13 @@ type Input struct {
 //
 // Next is always another Agent than prev, even when only LastSeen moved; its Version is prev's.
 func Apply(prev *Agent, in Input) (next *Agent, reply *protobufs.ServerToAgent, ch Changes) {
-	return fold(prev, in.UID, in.Conn, decode(in.Msg, in.Limits.withDefaults()), in.Now)
+	identity := in.Identity
+	if identity == nil {
+		identity = DefaultIdentity()
+	}
+	r := decode(in.Msg, in.Limits.withDefaults())
+	r.logical = identity.of(r.description)
+	return fold(prev, in.UID, in.Conn, r, in.Now)
 }
 
 func fold(prev *Agent, uid opampwire.InstanceUID, conn Conn, r report, now time.Time) (
@@ -56,7 +65,7 @@ func fold(prev *Agent, uid opampwire.InstanceUID, conn Conn, r report, now time.
 		return prev, reply, 0
 	}
 	if prev == nil {
-		next = &Agent{UID: uid, FirstSeen: now}
+		next = &Agent{UID: uid, FirstSeen: now, Lineage: Lineage{Runs: 1, KnownSince: now}}
 		ch = ChangedNew
 	} else {
 		copied := *prev
@@ -67,6 +76,9 @@ func fold(prev *Agent, uid opampwire.InstanceUID, conn Conn, r report, now time.
 	reply.Flags = next.foldTalk(prev, r, conn.speaker(), now)
 	ch |= next.takeLetter(reply, now)
 	next.Seq = r.seq
+	if next.troubled(prev, ch) {
+		next.noteTrouble(now)
+	}
 	return next, reply, ch
 }
 
@@ -90,6 +102,7 @@ func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
 	}
 	if r.description != nil && !reflect.DeepEqual(r.description, a.Description) {
 		a.Description = r.description
+		a.Logical = r.logical
 		a.Dropped &^= PartDescription
 		ch |= ChangedDescription
 	}
@@ -142,6 +155,9 @@ func (a *Agent) foldHealth(prev *Agent, h *Health, now time.Time) Changes {
 }
 
 func (a *Agent) foldPresence(r report, conn Conn, now time.Time) (ch Changes) {
+	if was := a.Liveness; was == LivenessConnected || was == LivenessSilent {
+		a.talk.rhythm.learn(now.Sub(a.LastSeen))
+	}
 	live := LivenessConnected
 	if r.goodbye {
 		live = LivenessGoodbye

@@ -43,6 +43,9 @@ var definedCapabilities = func() (all Capabilities) {
 	return all
 }()
 
+// reportsConfig is the bit of an agent that tells its effective config.
+const reportsConfig = Capabilities(protobufs.AgentCapabilities_AgentCapabilities_ReportsEffectiveConfig)
+
 // Names of the bits that are set, in the specification's words.
 func (c Capabilities) Names() []string {
 	var out []string

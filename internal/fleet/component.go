@@ -23,8 +23,9 @@ type Components struct {
 	// Omitted counts entries that were more than the limits.
 	Omitted int
 
-	sum   sum
-	bytes int
+	sum      sum
+	bytes    int
+	verified bool // the list is what Hash says
 }
 
 // Component is an entry of [Components].
@@ -49,6 +50,7 @@ func decodeComponents(c *cutter, ac *protobufs.AvailableComponents) *Components 
 	out := &Components{Hash: slices.Clone(hash), Listed: len(ac.GetComponents()) > 0}
 	out.List = decodeComponentMap(c, ac.GetComponents(), 0, &out.Omitted)
 	out.sum, out.bytes = out.digest(), c.spent()+nodeBytes+len(hash)
+	out.verified = out.isWhatItsHashSays()
 	return out
 }
 

@@ -9,7 +9,7 @@ type Condition string
 const (
 	ConditionUnhealthy Condition = "unhealthy" // it says so, or a part of it fails
 	ConditionGone      Condition = "gone"      // goodbye, lost or silent: what it said last is past
-	ConditionUnknown   Condition = "unknown"   // it tells nothing of its health
+	ConditionUnknown   Condition = "unknown"   // it tells nothing of its health, or was not heard since the server started
 	ConditionStarting  Condition = "starting"
 	ConditionStopping  Condition = "stopping"
 	ConditionHealthy   Condition = "healthy"
@@ -26,6 +26,8 @@ func Conditions() []Condition {
 // an agent's own aggregation may pass over errors that it hopes to recover from.
 func (a *Agent) Condition() Condition {
 	switch {
+	case a.Liveness == LivenessUnknown:
+		return ConditionUnknown
 	case !a.Present():
 		return ConditionGone
 	case a.Health == nil:

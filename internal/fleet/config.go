@@ -15,6 +15,8 @@ type Config struct {
 	Files []ConfigFile
 	// Omitted counts files that were more than the limit.
 	Omitted int
+	// Masked counts values that were secrets and are not in Files any more. An agent of ours masks them itself.
+	Masked int
 
 	sum   sum
 	bytes int

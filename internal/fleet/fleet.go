@@ -26,16 +26,27 @@ type Fleet struct {
 	agents     map[opampwire.InstanceUID]*record
 	conns      map[uint64]bound // WebSockets, by the agents that spoke last on them
 	version    uint64
-	byVersion  *order    // everybody, the last changed last
-	present    *order    // who is connected, the last heard last
-	gone       *order    // who is not, the last gone last
-	laden      *order    // who is gone and has parts to give up, the last gone last
 	news       *order    // whose messages have yet to change the version
 	mailed     *order    // who has mail
 	posts      allowance // of messages to all
+	byVersion  *order    // everybody, the last changed last
+	present    *order    // who is connected and speaks, the last heard last
+	quiet      *order    // who is connected, or unknown, and may say nothing for longer than others
+	unheard    *order    // who is unknown, since the same time
+	dues       dues      // when to look again at some of quiet
+	gone       *order    // who is not there, the last gone last
+	laden      *order    // who is gone and has parts to give up, the last gone last
 	removals   removals
+	logical    map[string]bound // everybody who has a logical identity, by it
+	departed   []departed       // who went without a word of late, the first first
+	renamed    renames          // instance UIDs that were given
+	journal    journal
+	ticked     time.Time // the last Tick
+	resumed    time.Time // since when the server hears, after it did not; zero if it always did
+	leaving    bool      // the server is about to close its connections
 	configs    interned[Config]
 	components interned[Components]
+	verified   map[string]*Components // lists that are what their hash says, by it
 	watchers   map[*Watcher]struct{}
 	stats      Stats
 }
@@ -52,6 +63,12 @@ func New(s Settings) *Fleet {
 		conns:     map[uint64]bound{},
 		byVersion: newOrder(func(r *record) *links { return &r.version }),
 		present:   newOrder(byTime),
+		quiet:     newOrder(byTime),
+		unheard:   newOrder(byTime),
+		logical:   map[string]bound{},
+		renamed:   renames{},
+		journal:   newJournal(),
+		verified:  map[string]*Components{},
 		gone:      newOrder(byTime),
 		laden:     newOrder(func(r *record) *links { return &r.weight }),
 		news:      newOrder(func(r *record) *links { return &r.news }),
@@ -63,6 +80,7 @@ func New(s Settings) *Fleet {
 		func(c *Config) sum { return c.sum }, func(c *Config) int { return c.bytes }, &f.stats.Memory)
 	f.components = newInterned(
 		func(c *Components) sum { return c.sum }, func(c *Components) int { return c.bytes }, &f.stats.Memory)
+	f.components.gone = func(c *Components) { delete(f.verified, string(c.Hash)) }
 	return f
 }
 
@@ -73,6 +91,7 @@ func (f *Fleet) Report(conn Conn, msg *protobufs.AgentToServer, now time.Time) *
 		return f.refuse(RefuseBadUID, badRequest(msg.GetInstanceUid(), "instance_uid: "+err.Error()))
 	}
 	r := decode(msg, f.settings.Limits)
+	r.logical = f.settings.Identity.of(r.description)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,14 +102,14 @@ func (f *Fleet) Report(conn Conn, msg *protobufs.AgentToServer, now time.Time) *
 	if rec == nil && r.goodbye {
 		return acknowledge(uid)
 	}
-	if reply := f.admitLocked(uid, conn, rec); reply != nil {
+	if reply := f.admitLocked(uid, conn, rec, now); reply != nil {
 		return reply
 	}
 	return f.foldLocked(rec, uid, conn, r, now)
 }
 
 // admitLocked makes room for the agent, on its connection and in the fleet, or says why there is none.
-func (f *Fleet) admitLocked(uid opampwire.InstanceUID, conn Conn, rec *record) *protobufs.ServerToAgent {
+func (f *Fleet) admitLocked(uid opampwire.InstanceUID, conn Conn, rec *record, now time.Time) *protobufs.ServerToAgent {
 	if conn.Transport != TransportHTTP {
 		agents := f.conns[conn.ID]
 		if _, known := agents[uid]; !known && len(agents) >= f.settings.MaxAgentsPerConnection {
@@ -105,6 +124,12 @@ func (f *Fleet) admitLocked(uid opampwire.InstanceUID, conn Conn, rec *record) *
 		f.stats.Refused[RefuseFleetFull]++
 		return unavailable(uid, "the server has as many agents as it may")
 	}
+	evicted := f.gone.head.agent
+	f.recordLocked(Event{
+		At: now, UID: evicted.UID, Logical: evicted.Logical, Kind: EventRetired, From: string(evicted.Liveness),
+		Detail: "made room for another agent",
+	})
+	f.stats.Evicted++
 	f.forgetLocked(f.gone.head)
 	return nil
 }
@@ -122,6 +147,12 @@ func (f *Fleet) foldLocked(rec *record, uid opampwire.InstanceUID, conn Conn, r 
 	if rec != nil {
 		prev = rec.agent
 	}
+	if known := f.recallLocked(r.components); known != r.components {
+		if prev == nil || prev.Components == nil || prev.Components.sum != known.sum {
+			f.stats.SharedComponents++
+		}
+		r.components = known
+	}
 	next, reply, ch := fold(prev, uid, conn, r, now)
 	f.countRequestsLocked(reply.GetFlags())
 	f.countMailLocked(prev, next, reply)
@@ -132,16 +163,24 @@ func (f *Fleet) foldLocked(rec *record, uid opampwire.InstanceUID, conn Conn, r 
 		f.stats.ForeignGoodbyes++
 		return reply
 	}
-	if f.tookTurnsLocked(prev, next) {
-		f.stats.Duplicates++
-	}
 	if rec == nil {
 		rec = &record{}
 		f.agents[uid] = rec
+		f.recordLocked(f.renamed.take(uid, next, now)...)
 	}
+	f.recordLocked(transitions(prev, next, ch, now)...)
+	f.noticeTwinsLocked(prev, next, r.seq, reply, now)
 	f.publishLocked(rec, next, ch)
 	f.bindLocked(rec, prev)
-	f.economizeLocked(rec, ch)
+	if ch&(ChangedDescription|ChangedLiveness) != 0 {
+		f.inheritLocked(rec, now)
+		if next.Liveness == LivenessGoodbye {
+			f.bequeathLocked(rec, now)
+		}
+	}
+	if f.agents[uid] == rec {
+		f.economizeLocked(rec, ch)
+	}
 	return reply
 }
 
@@ -154,19 +193,6 @@ func (f *Fleet) countRequestsLocked(flags uint64) {
 	}
 }
 
-// tookTurnsLocked tells two agents with one instance UID from one agent that reconnected: the speaker went back to a
-// connection that had been left, while the one in between is still there.
-func (f *Fleet) tookTurnsLocked(prev, next *Agent) bool {
-	if prev == nil || next.talk.speaker == prev.talk.speaker || next.talk.speaker != prev.talk.previous {
-		return false
-	}
-	if prev.talk.speaker.transport == TransportHTTP {
-		return true
-	}
-	_, live := f.conns[prev.talk.speaker.id][prev.UID]
-	return live
-}
-
 // publishLocked makes next the agent that people see.
 func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	prev := rec.agent
@@ -175,6 +201,10 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	case next.Present():
 		f.present.push(rec)
 		f.laden.drop(rec)
+	case next.Liveness == LivenessUnknown:
+		if prev == nil || prev.Liveness != LivenessUnknown {
+			f.unheard.push(rec)
+		}
 	case !wasGone: // who was gone keeps its place: it is gone since then
 		f.gone.push(rec)
 		f.laden.push(rec)
@@ -183,6 +213,7 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 		return
 	}
 	f.internLocked(prev, next)
+	f.fileLocked(rec, prev)
 	f.stats.tally(prev, -1)
 	f.stats.tally(next, +1)
 	f.stats.Memory += next.own
@@ -230,6 +261,9 @@ func (f *Fleet) internLocked(prev, next *Agent) {
 	if next.Components != prev.Components {
 		next.Components = f.components.hold(next.Components)
 		f.components.drop(prev.Components)
+		if c := next.Components; c != nil && c.verified {
+			f.verified[string(c.Hash)] = c
+		}
 	}
 }
 
@@ -269,8 +303,12 @@ func (f *Fleet) Disconnected(conn Conn, now time.Time) {
 	if conn.Transport == TransportHTTP {
 		return
 	}
+	how := LivenessLost
+	if f.ours(now) {
+		how = LivenessUnknown
+	}
 	for _, rec := range f.conns[conn.ID] {
-		f.departLocked(rec, LivenessLost, now)
+		f.departLocked(rec, how, now, now)
 	}
 	delete(f.conns, conn.ID)
 }
@@ -282,19 +320,26 @@ func (f *Fleet) Tick(now time.Time) {
 	defer f.mu.Unlock()
 	f.showNewsLocked(now)
 	f.expireMailLocked(now)
-	for {
-		rec := f.present.head
-		if rec == nil || now.Sub(rec.agent.LastSeen) <= f.settings.SilentAfter {
-			return
-		}
-		f.departLocked(rec, LivenessSilent, rec.agent.LastSeen)
+	f.noticeOutageLocked(now)
+	for rec := f.present.head; rec != nil && now.Sub(f.lastHeard(rec.agent)) > f.settings.SilentAfter; rec = f.present.head {
+		f.missLocked(rec, now)
 	}
+	for rec := f.unheard.head; rec != nil && now.Sub(f.unheardSince(rec.agent)) > unheardRounds*f.settings.SilentAfter; rec = f.unheard.head {
+		f.missLocked(rec, now)
+	}
+	f.missQuietLocked(now)
+	f.settleDepartedLocked(now)
+	f.retireLocked(now)
 }
 
-func (f *Fleet) departLocked(rec *record, how Liveness, since time.Time) {
+func (f *Fleet) departLocked(rec *record, how Liveness, since, now time.Time) {
 	next := *rec.agent
 	next.Liveness, next.LivenessSince = how, since
+	f.recordLocked(transitions(rec.agent, &next, ChangedLiveness, now)...)
 	f.publishLocked(rec, &next, ChangedLiveness)
+	if how != LivenessUnknown && next.Logical != "" {
+		f.departed = append(f.departed, departed{uid: next.UID, due: now.Add(f.settings.SilentAfter)})
+	}
 }
 
 func (f *Fleet) forgetLocked(rec *record) {
@@ -304,7 +349,7 @@ func (f *Fleet) forgetLocked(rec *record) {
 	f.components.drop(a.Components)
 	f.stats.tally(a, -1)
 	f.stats.Memory -= a.own
-	f.stats.Evicted++
+	f.unfileLocked(a)
 	f.laden.drop(rec)
 	f.news.drop(rec)
 	f.mailed.drop(rec)

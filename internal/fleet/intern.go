@@ -8,6 +8,7 @@ type interned[T any] struct {
 	sumOf   func(*T) sum // fixed at construction
 	sizeOf  func(*T) int // fixed at construction; in bytes
 	account *int64       // fixed at construction; the bytes of all entries are added to it
+	gone    func(*T)     // told of each entry that is dropped; may be nil
 	entries map[sum]*entry[T]
 }
 
@@ -45,6 +46,9 @@ func (in *interned[T]) drop(v *T) {
 	e.users--
 	if e.users == 0 {
 		delete(in.entries, s)
+		if in.gone != nil {
+			in.gone(e.value)
+		}
 		*in.account -= int64(in.sizeOf(e.value))
 	}
 }

@@ -21,6 +21,7 @@ type report struct {
 	custom      *[]string
 	message     *Message // At is not set yet
 	ingest      ingestNews
+	logical     string // of description
 
 	cuts map[CutReason]struct{}
 }

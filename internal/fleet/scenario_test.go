@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,14 +29,19 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 // followed by a line of dashes and what the command prints:
 //
 //	fleet [max_agents=N] [max_per_conn=N] [silent_after=D] [max_nodes=N] ...   a new, empty fleet at 00:00:00
-//	report AGENT [conn=N|http] [seq=N] [full] [name=S] [version=S] [host=S] [caps=none|all] [status=S] [at=D]
+//	report AGENT [conn=N|http] [seq=N] [full] [name=S] [version=S] [host=S] [caps=none|all|quiet]
+//	       [KEY.NAME=VALUE]... [status=S] [at=D]
 //	       [NODE=STATUS[:ERROR]]... [config=S] [hash=S] [list=S] [goodbye] [uid_bytes=N] [custom=CAPABILITY,...]
 //	       [message=CAPABILITY:TYPE:DATA] [progress=RECEIVER:SIGNAL:STATE:PERCENT:BEGAN:UPDATED]
 //	       [ingest=SIGNAL:STATE:MINUTE[:ERROR]] (of an hour, as contrib's receiver tells it)
 //	heartbeat AGENT [conn=N|http] [seq=N]
 //	drop N                  connection N breaks
-//	tick D                  time passes, then Tick
 //	post AGENT CAPABILITY:TYPE:DATA     a message for it
+//	tick D                  time passes, with a Tick each second
+//	stall D                 time passes without a Tick, then one
+//	restart                 all is saved and restored in a new fleet; nobody is connected to that
+//	lineage AGENT           what it owes to those before it
+//	events [AGENT]          what was recorded since this was asked last
 //	show AGENT              all that is known of it
 //	said AGENT              its custom messages
 //	ingests AGENT           its ingests
@@ -82,6 +88,7 @@ type world struct {
 	now      time.Time
 	seqs     map[string]uint64
 	position Position
+	event    uint64
 }
 
 var scenarioStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -132,6 +139,11 @@ func (w *world) run(line string) string {
 	case "tick":
 		d, err := time.ParseDuration(args[0])
 		require.NoError(w.t, err)
+		changes := w.changesOf(func() { w.pass(d) })
+		return w.clock() + "\n" + changes
+	case "stall":
+		d, err := time.ParseDuration(args[0])
+		require.NoError(w.t, err)
 		w.now = w.now.Add(d)
 		return w.clock() + "\n" + w.changesOf(func() { w.fleet.Tick(w.now) })
 	case "post":
@@ -140,6 +152,13 @@ func (w *world) run(line string) string {
 		return w.said(args[0])
 	case "ingests":
 		return w.ingests(args[0])
+	case "restart":
+		w.restart()
+		return "ok\n"
+	case "lineage":
+		return w.lineage(args[0])
+	case "events":
+		return w.events(args)
 	case "show":
 		return w.show(args[0])
 	case "since":
@@ -149,6 +168,68 @@ func (w *world) run(line string) string {
 	}
 	require.Failf(w.t, "unknown command", "%q", line)
 	return ""
+}
+
+// pass lets time pass as a server does, and ends with a Tick.
+func (w *world) pass(d time.Duration) {
+	for ; d > time.Second; d -= time.Second {
+		w.now = w.now.Add(time.Second)
+		w.fleet.Tick(w.now)
+	}
+	w.now = w.now.Add(d)
+	w.fleet.Tick(w.now)
+}
+
+// restart saves everybody, and goes on with a fleet that has read that.
+func (w *world) restart() {
+	old, _ := w.fleet.Agents()
+	saved := make([]*Agent, 0, len(old))
+	for _, a := range old {
+		saved = append(saved, roundTrip(w.t, a))
+	}
+	last := w.fleet.LastEvent()
+	settings := w.fleet.settings
+	w.fleet = New(settings)
+	w.fleet.Restore(saved, last, w.now)
+	w.position = w.fleet.Position()
+}
+
+func (w *world) lineage(agent string) string {
+	a, ok := w.fleet.Agent(scenarioUID(agent))
+	if !ok {
+		return "unknown\n"
+	}
+	return fmt.Sprintf("%s: runs %d, known since %s, flaps %d\n", a.Logical, a.Runs, clock(a.KnownSince), a.Flaps(w.now))
+}
+
+func (w *world) events(args []string) string {
+	var b strings.Builder
+	for _, e := range w.fleet.Unkept(w.event, Position{}, 1000).Events {
+		w.event = e.ID
+		if len(args) > 0 && e.UID != scenarioUID(args[0]) {
+			continue
+		}
+		who := "server"
+		if !e.UID.IsZero() {
+			who = w.nameOf(e.UID)
+		}
+		fmt.Fprintf(&b, "%s %s %s", clock(e.At), who, e.Kind)
+		for _, part := range []struct{ name, text string }{{"", e.Subject}, {"from", e.From}, {"to", e.To}, {"", e.Detail}} {
+			if part.text != "" {
+				b.WriteString(strings.TrimRight(" "+part.name, " ") + " " + strconv.Quote(w.named(part.text)))
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// named shows instance UIDs by the names of their agents.
+func (w *world) named(text string) string {
+	for name := range w.seqs {
+		text = strings.ReplaceAll(text, scenarioUID(name).String(), name)
+	}
+	return text
 }
 
 func (w *world) clock() string { return clock(w.now) }
@@ -166,6 +247,8 @@ func (w *world) reset(args words) string {
 		MaxAgents:              args.int("max_agents"),
 		MaxAgentsPerConnection: args.int("max_per_conn"),
 		SilentAfter:            args.duration("silent_after"),
+		RetireAfter:            args.duration("retire_after"),
+		NewUID:                 func() opampwire.InstanceUID { return scenarioUID("given") },
 		Limits: Limits{
 			MaxDepth:       args.int("max_depth"),
 			MaxNodes:       args.int("max_nodes"),
@@ -177,6 +260,7 @@ func (w *world) reset(args words) string {
 		},
 	})
 	clear(w.seqs)
+	w.event = 0
 	w.position = w.fleet.Position()
 	return "ok\n"
 }
@@ -257,6 +341,9 @@ func scenarioCapabilities(s string) uint64 {
 	if s == "none" {
 		return uint64(caps)
 	}
+	if s != "quiet" {
+		caps |= protobufs.AgentCapabilities_AgentCapabilities_ReportsHeartbeat
+	}
 	caps |= protobufs.AgentCapabilities_AgentCapabilities_ReportsHealth |
 		protobufs.AgentCapabilities_AgentCapabilities_ReportsEffectiveConfig
 	if s == "all" {
@@ -280,6 +367,11 @@ func scenarioDescription(agent string, args words) *protobufs.AgentDescription {
 	if v := args["version"]; v != "" {
 		d.IdentifyingAttributes = append(d.IdentifyingAttributes,
 			&protobufs.KeyValue{Key: "service.version", Value: textValue(v)})
+	}
+	for _, key := range slices.Sorted(maps.Keys(args)) {
+		if strings.Contains(key, ".") && !strings.Contains(key, ":") {
+			d.NonIdentifyingAttributes = append(d.NonIdentifyingAttributes, &protobufs.KeyValue{Key: key, Value: textValue(args[key])})
+		}
 	}
 	if v := args["host"]; v != "" {
 		d.NonIdentifyingAttributes = append(d.NonIdentifyingAttributes,
@@ -380,6 +472,10 @@ func replyText(t *testing.T, msg *protobufs.AgentToServer, reply *protobufs.Serv
 			flags = append(flags, strings.TrimPrefix(f.String(), "ServerToAgentFlags_"))
 		}
 	}
+	if id := reply.GetAgentIdentification(); id != nil {
+		require.Len(t, id.GetNewInstanceUid(), 16)
+		flags = append(flags, "another instance UID")
+	}
 	if flags == nil {
 		return "reply: ok\n"
 	}
@@ -393,7 +489,6 @@ func requireNoOffer(t testing.TB, msg *protobufs.AgentToServer, reply *protobufs
 	require.Nil(t, reply.GetRemoteConfig())
 	require.Nil(t, reply.GetConnectionSettings())
 	require.Nil(t, reply.GetPackagesAvailable())
-	require.Nil(t, reply.GetAgentIdentification())
 	require.Nil(t, reply.GetCommand())
 	require.Nil(t, reply.GetCustomCapabilities())
 	require.Nil(t, reply.GetCustomMessage())

@@ -3,7 +3,11 @@
 
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
 
 // Settings of a [Fleet]. A zero field takes its default.
 type Settings struct {
@@ -18,6 +22,13 @@ type Settings struct {
 	// gone give up all but the gist of what they reported, the longest gone first; if that is not enough, of what is
 	// reported only the gist is kept. Rows remain: MaxAgents bounds them. Default 512 MiB.
 	MaxMemory int64
+	// RetireAfter is how long an agent that is gone is remembered. Default 0: until its place is needed.
+	RetireAfter time.Duration
+	// Identity says when an agent with another instance UID is the same one. nil is [DefaultIdentity]; an empty one
+	// recognizes nobody.
+	Identity Identity
+	// NewUID makes the instance UID for one of two agents that use the same. Default [opampwire.NewInstanceUID].
+	NewUID func() opampwire.InstanceUID
 	// Limits bound what is kept of one agent.
 	Limits Limits
 }
@@ -49,6 +60,12 @@ func (s Settings) withDefaults() Settings {
 	s.MaxAgentsPerConnection = orDefault(s.MaxAgentsPerConnection, 10_000)
 	s.SilentAfter = orDefault(s.SilentAfter, 90*time.Second)
 	s.MaxMemory = orDefault(s.MaxMemory, 512<<20)
+	if s.Identity == nil {
+		s.Identity = DefaultIdentity()
+	}
+	if s.NewUID == nil {
+		s.NewUID = opampwire.NewInstanceUID
+	}
 	s.Limits = s.Limits.withDefaults()
 	return s
 }

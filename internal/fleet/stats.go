@@ -17,7 +17,11 @@ type Stats struct {
 	// What happened since the start.
 	Duplicates         uint64 // two live connections took turns in speaking for one instance UID
 	ForeignGoodbyes    uint64 // a goodbye that came from another connection than the agent's, and was not believed
+	Reidentified       uint64 // times that one of two agents with one instance UID was given another
 	Evicted            uint64 // agents forgotten to make room
+	Retired            uint64 // agents forgotten because they were gone for longer than Settings.RetireAfter
+	Succeeded          uint64 // agents that another instance took the place of
+	SharedComponents   uint64 // lists of components that were known by their verified hash and not asked for
 	FullStateRequests  uint64
 	ComponentsRequests uint64
 	Refused            map[RefuseReason]uint64

@@ -63,6 +63,10 @@ func (f *Fleet) positionLocked() Position { return Position{Epoch: f.epoch, Vers
 func (f *Fleet) Since(p Position) Delta {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.sinceLocked(p)
+}
+
+func (f *Fleet) sinceLocked(p Position) Delta {
 	d := Delta{Position: f.positionLocked()}
 	if p.Epoch != f.epoch || p.Version > f.version || p.Version < f.removals.forgotten {
 		d.Reset = true

@@ -1,0 +1,141 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// overlap is how long before its predecessor's last word a successor may have been first seen: in a rolling restart
+// the new one comes up before the old one leaves.
+const overlap = 10 * time.Minute
+
+// maxHeirsLooked bounds how many of one logical identity are looked at because of one message.
+const maxHeirsLooked = 64
+
+// departed is somebody who went without a word and may yet come back.
+type departed struct {
+	uid opampwire.InstanceUID
+	due time.Time // when it won't be waited for any longer
+}
+
+// fileLocked keeps the agent under its logical identity.
+func (f *Fleet) fileLocked(rec *record, prev *Agent) {
+	if prev != nil && prev.Logical != rec.agent.Logical {
+		f.unfileLocked(prev)
+	}
+	logical := rec.agent.Logical
+	if logical == "" {
+		return
+	}
+	if f.logical[logical] == nil {
+		f.logical[logical] = bound{}
+	}
+	f.logical[logical][rec.agent.UID] = rec
+}
+
+func (f *Fleet) unfileLocked(a *Agent) {
+	delete(f.logical[a.Logical], a.UID)
+	if len(f.logical[a.Logical]) == 0 {
+		delete(f.logical, a.Logical)
+	}
+}
+
+// inheritLocked looks for somebody who is gone and whom rec, who has just said who it is, came to replace.
+func (f *Fleet) inheritLocked(rec *record, now time.Time) {
+	if !rec.agent.mayInherit() {
+		return
+	}
+	var gone *record
+	looked := 0
+	for _, other := range f.logical[rec.agent.Logical] {
+		if looked++; looked > maxHeirsLooked {
+			break
+		}
+		if other != rec && rec.agent.follows(other.agent) && (gone == nil || other.agent.LastSeen.After(gone.agent.LastSeen)) {
+			gone = other
+		}
+	}
+	if gone != nil {
+		f.succeedLocked(rec, gone, now)
+	}
+}
+
+// bequeathLocked looks for somebody who was there to replace rec before it went.
+func (f *Fleet) bequeathLocked(rec *record, now time.Time) {
+	looked := 0
+	for _, other := range f.logical[rec.agent.Logical] {
+		if looked++; looked > maxHeirsLooked {
+			return
+		}
+		if other != rec && other.agent.mayInherit() && other.agent.follows(rec.agent) {
+			f.succeedLocked(other, rec, now)
+			return
+		}
+	}
+}
+
+// mayInherit reports whether the agent is there and follows nobody yet.
+func (a *Agent) mayInherit() bool {
+	return a.Logical != "" && a.Present() && a.Before.IsZero()
+}
+
+// follows reports whether a, of the same logical identity, can have come in the place of gone.
+func (a *Agent) follows(gone *Agent) bool {
+	switch gone.Liveness {
+	case LivenessGoodbye, LivenessLost, LivenessSilent:
+	default:
+		return false
+	}
+	return a.FirstSeen.After(gone.FirstSeen) && a.FirstSeen.After(gone.LastSeen.Add(-overlap))
+}
+
+// succeedLocked makes one row of two: gone is forgotten, and rec has its past.
+func (f *Fleet) succeedLocked(rec, gone *record, now time.Time) {
+	next := *rec.agent
+	next.succeed(gone.agent, now)
+	f.recordLocked(Event{
+		At: now, UID: next.UID, Logical: next.Logical, Kind: EventInstanceUID,
+		From: gone.agent.UID.String(), To: next.UID.String(), Detail: "the same by its attributes, after another start",
+	})
+	f.stats.Succeeded++
+	f.forgetLocked(gone)
+	f.publishLocked(rec, &next, ChangedLineage)
+}
+
+// settleDepartedLocked gives up on those who have been gone for long enough.
+func (f *Fleet) settleDepartedLocked(now time.Time) {
+	for len(f.departed) > 0 && !now.Before(f.departed[0].due) {
+		d := f.departed[0]
+		f.departed = f.departed[1:]
+		if rec := f.agents[d.uid]; rec != nil && !rec.agent.Present() {
+			f.bequeathLocked(rec, now)
+		}
+	}
+}
+
+// retireLocked forgets who has been gone for longer than Settings.RetireAfter.
+func (f *Fleet) retireLocked(now time.Time) {
+	if f.settings.RetireAfter <= 0 {
+		return
+	}
+	for range maxRetired {
+		rec := f.gone.head
+		if rec == nil || now.Sub(rec.agent.LivenessSince) <= f.settings.RetireAfter {
+			return
+		}
+		a := rec.agent
+		f.recordLocked(Event{
+			At: now, UID: a.UID, Logical: a.Logical, Kind: EventRetired, From: string(a.Liveness),
+			Detail: "gone for longer than " + f.settings.RetireAfter.String(),
+		})
+		f.stats.Retired++
+		f.forgetLocked(rec)
+	}
+}
+
+// maxRetired bounds how many are forgotten at a time.
+const maxRetired = 256
