@@ -303,6 +303,10 @@ func (f *Fleet) Disconnected(conn Conn, now time.Time) {
 	if conn.Transport == TransportHTTP {
 		return
 	}
+	if f.leaving {
+		delete(f.conns, conn.ID) // it is the server that ends; how things were is how they are kept
+		return
+	}
 	how := LivenessLost
 	if f.ours(now) {
 		how = LivenessUnknown
@@ -393,4 +397,14 @@ func (f *Fleet) Latest(agents []*Agent) {
 			agents[i] = rec.agent
 		}
 	}
+}
+
+// Config returns the effective config of that sum, if an agent has it; else nil.
+func (f *Fleet) Config(s Sum) *Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e := f.configs.entries[s]; e != nil {
+		return e.value
+	}
+	return nil
 }

@@ -36,7 +36,7 @@ func (f *Fleet) Restore(agents []*Agent, last uint64, now time.Time) {
 	}
 }
 
-// Leave says that the server is about to close its connections: whose connection ends from now on is unknown.
+// Leave says that the server is about to close its connections. That they end says nothing of the agents.
 func (f *Fleet) Leave(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,10 +58,10 @@ func (f *Fleet) noticeOutageLocked(now time.Time) {
 	})
 }
 
-// ours reports whether a connection that breaks now breaks because of the server: it leaves, or it has just come back
-// from standing still.
+// ours reports whether a connection that breaks now breaks because of the server, which has just come back from
+// standing still.
 func (f *Fleet) ours(now time.Time) bool {
-	return f.leaving || !f.resumed.IsZero() && now.Sub(f.resumed) < outage
+	return !f.resumed.IsZero() && now.Sub(f.resumed) < outage
 }
 
 // Keeping is what somebody who keeps the fleet elsewhere has not kept yet.
@@ -74,14 +74,20 @@ type Keeping struct {
 	Delta
 }
 
-// Unkept returns what happened after the event with that ID and after p, and remembers that all before was kept. At
-// most limit events are returned.
+// Unkept returns what happened after the event with that ID and after p, at most so many events. From the first call
+// on, events that are dropped before they were kept are counted; see [Fleet.Kept].
 func (f *Fleet) Unkept(event uint64, p Position, limit int) Keeping {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.journal.keeper = true
-	f.journal.kept = max(f.journal.kept, event)
 	return Keeping{Events: f.journal.after(event, limit), Lost: f.journal.lost, Delta: f.sinceLocked(p)}
+}
+
+// Kept says that all events up to this ID are kept.
+func (f *Fleet) Kept(event uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.journal.kept = max(f.journal.kept, event)
 }
 
 // LastEvent is the ID of the last event.

@@ -1,0 +1,221 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// run writes what changes, until ctx ends.
+func (k *Keeper) run(ctx context.Context) {
+	watcher := k.fleet.Watch()
+	defer watcher.Close()
+	if k.retry > 0 { // Start failed
+		sleep(ctx, k.retry)
+	}
+	for ctx.Err() == nil {
+		if err := k.work(ctx, watcher); err != nil && ctx.Err() == nil {
+			k.failed(err)
+			sleep(ctx, k.retry)
+		}
+	}
+}
+
+// sleep returns when d has passed, or ctx has ended.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// work writes until something fails, or ctx ends.
+func (k *Keeper) work(ctx context.Context, watcher *fleet.Watcher) error {
+	if k.opened() == nil {
+		if err := k.open(ctx); err != nil {
+			return err
+		}
+	}
+	if err := k.flush(ctx); err != nil {
+		return err
+	}
+	k.recovered()
+	checkpoint := time.NewTicker(k.settings.CheckpointEvery)
+	defer checkpoint.Stop()
+	prune := time.NewTicker(k.settings.PruneEvery)
+	defer prune.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watcher.C:
+			sleep(ctx, k.settings.Window)
+			err = k.flush(ctx)
+		case <-checkpoint.C:
+			err = k.checkpoint(ctx)
+		case <-prune.C:
+			err = k.prune(ctx, time.Now())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// flush writes all that was not written.
+func (k *Keeper) flush(ctx context.Context) error {
+	for {
+		unkept := k.fleet.Unkept(k.event, k.position, batchRows)
+		k.noteLost(&unkept)
+		if err := k.writeUnkept(ctx, unkept); err != nil {
+			return err
+		}
+		k.position, k.surplus = unkept.Position, nil
+		if len(unkept.Events) < batchRows {
+			return nil
+		}
+	}
+}
+
+// noteLost puts an event into the hole that events have left which nobody could keep.
+func (k *Keeper) noteLost(u *fleet.Keeping) {
+	n := u.Lost - k.lost
+	if n == 0 || len(u.Events) == 0 {
+		return
+	}
+	first := u.Events[0]
+	gap := fleet.Event{
+		ID: first.ID - 1, At: first.At, Kind: fleet.EventGap, To: strconv.FormatUint(n, 10),
+		Detail: "memory had no room for them while the database could not be written",
+	}
+	u.Events = slices.Insert(u.Events, 0, gap)
+	k.mu.Lock()
+	k.stats.Lost = u.Lost
+	k.mu.Unlock()
+}
+
+// writeUnkept writes in transactions that are not too large.
+func (k *Keeper) writeUnkept(ctx context.Context, u fleet.Keeping) error {
+	removed := k.removed(&u)
+	for _, uid := range removed {
+		delete(k.kept, uid) // it may be there again
+	}
+	changes := k.changes(u.Agents)
+	b := Batch{Events: u.Events, Removed: removed}
+	for {
+		b.Agents = changes[:min(batchRows, len(changes))]
+		changes = changes[len(b.Agents):]
+		if len(b.Events)+len(b.Removed)+len(b.Agents) == 0 {
+			return nil
+		}
+		if err := k.write(ctx, b); err != nil {
+			return err
+		}
+		k.wrote(b)
+		if b = (Batch{}); len(changes) == 0 {
+			k.lost = u.Lost
+			return nil
+		}
+	}
+}
+
+// removed are the agents that are to be deleted.
+func (k *Keeper) removed(u *fleet.Keeping) []opampwire.InstanceUID {
+	out := slices.Concat(k.surplus, u.Removed)
+	if !u.Reset {
+		return out
+	}
+	there := make(map[opampwire.InstanceUID]bool, len(u.Agents))
+	for _, a := range u.Agents {
+		there[a.UID] = true
+	}
+	for uid := range k.kept {
+		if !there[uid] {
+			out = append(out, uid)
+		}
+	}
+	return out
+}
+
+// changes are those agents of whom something else was written.
+func (k *Keeper) changes(agents []*fleet.Agent) []Change {
+	out := make([]Change, 0, len(agents))
+	for _, a := range agents {
+		if kept := k.kept[a.UID]; kept.Version != a.Version {
+			out = append(out, Change{Kept: kept, Is: a})
+		}
+	}
+	return out
+}
+
+// write makes room once, where there is none.
+func (k *Keeper) write(ctx context.Context, b Batch) error {
+	s := k.opened()
+	err := s.Write(ctx, b)
+	if !errors.Is(err, ErrFull) {
+		return err
+	}
+	n, roomErr := s.Prune(ctx, time.Now(), roomRows)
+	if roomErr != nil || n == 0 {
+		return err
+	}
+	k.mu.Lock()
+	k.stats.Trimmed += uint64(n)
+	k.mu.Unlock()
+	return s.Write(ctx, b)
+}
+
+func (k *Keeper) wrote(b Batch) {
+	if n := len(b.Events); n > 0 {
+		k.event = b.Events[n-1].ID
+		k.fleet.Kept(k.event)
+	}
+	for _, c := range b.Agents {
+		k.kept[c.Is.UID] = keptOf(c.Is)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stats.Events += uint64(len(b.Events))
+	k.stats.Agents += uint64(len(b.Agents))
+}
+
+// checkpoint writes when agents were last heard.
+func (k *Keeper) checkpoint(ctx context.Context) error {
+	const overlap = time.Second // a report that was stamped before now may yet be folded in
+	now := time.Now()
+	for list := range slices.Chunk(k.fleet.HeardSince(k.heard), 10*batchRows) {
+		if err := k.opened().WriteHeard(ctx, list); err != nil {
+			return err
+		}
+	}
+	k.heard = now.Add(-overlap)
+	return nil
+}
+
+// maxPrunes bounds how long pruning goes on at a time.
+const maxPrunes = 100
+
+// prune deletes what is too old, a little at a time; what changes meanwhile is written in between.
+func (k *Keeper) prune(ctx context.Context, now time.Time) error {
+	for range maxPrunes {
+		n, err := k.opened().Prune(ctx, now.Add(-k.settings.Retention), pruneRows)
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := k.flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
