@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
+
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 // Config is what the user writes under the extension's id.
@@ -27,6 +30,50 @@ type Config struct {
 	Limits LimitsConfig `mapstructure:"limits"`
 	// SilentAfter is how long an agent may say nothing before it counts as silent.
 	SilentAfter time.Duration `mapstructure:"silent_after"`
+	// RetireAfter is how long an agent that is gone is remembered; 0 is until its place is needed.
+	RetireAfter time.Duration `mapstructure:"retire_after"`
+	// Database is where the fleet survives a restart. Without a path it is in memory alone.
+	Database DatabaseConfig `mapstructure:"database"`
+	// Identity says when an agent with another instance UID is the same one.
+	Identity IdentityConfig `mapstructure:"identity"`
+	// Redaction changes what counts as a secret in what agents tell.
+	Redaction RedactionConfig `mapstructure:"redaction"`
+
+	_ struct{}
+}
+
+// DatabaseConfig is a file in which the fleet and its history are kept.
+type DatabaseConfig struct {
+	// Path of the file. Its directory must be there. Empty keeps nothing.
+	Path string `mapstructure:"path"`
+	// Retention is how long it is kept what happened.
+	Retention time.Duration `mapstructure:"retention"`
+	// MaxSize bounds the file, in bytes. When it is reached, the oldest of what happened makes room. 0 is no bound.
+	MaxSize int64 `mapstructure:"max_size"`
+
+	_ struct{}
+}
+
+// IdentityConfig is by which attributes an agent is recognized when it comes back as another instance.
+type IdentityConfig struct {
+	// Attributes are lists of attributes. The first of which an agent tells all counts.
+	Attributes [][]string `mapstructure:"attributes"`
+
+	_ struct{}
+}
+
+// RedactionConfig changes which values count as secrets. There are built-in rules; what they mask in what an agent
+// tells is neither kept nor shown nor logged.
+type RedactionConfig struct {
+	// Keys are more names of keys that hold secrets, with the wildcards * and ?.
+	Keys []string `mapstructure:"keys"`
+	// ExceptKeys are names that hold none.
+	ExceptKeys []string `mapstructure:"except_keys"`
+	// Allow are paths of the configuration whose values are shown, for example
+	// exporters::otlp*::headers::x-tenant.
+	Allow []string `mapstructure:"allow"`
+	// Deny are paths below which everything is masked; they win.
+	Deny []string `mapstructure:"deny"`
 
 	_ struct{}
 }
@@ -83,7 +130,51 @@ func (c *Config) Validate() error {
 		c.validateSecurity(web),
 		c.Limits.validate(),
 		atLeast("silent_after", c.SilentAfter, leastSilentAfter),
+		atLeast("retire_after", c.RetireAfter, 0),
+		c.Database.validate(),
+		c.Identity.validate(),
+		c.Redaction.validate(),
 	)
+}
+
+// Bounds of database and identity.
+const (
+	leastRetention     = time.Hour
+	leastDatabase      = 1 << 20
+	mostIdentities     = 32
+	mostIdentityLength = 16
+)
+
+func (d *DatabaseConfig) validate() error {
+	errs := []error{atLeast("database.retention", d.Retention, leastRetention)}
+	if d.MaxSize != 0 && d.MaxSize < leastDatabase {
+		errs = append(errs, fmt.Errorf("database.max_size: must be 0 or at least %d, is %d", leastDatabase, d.MaxSize))
+	}
+	return errors.Join(errs...)
+}
+
+func (i *IdentityConfig) validate() error {
+	if len(i.Attributes) > mostIdentities {
+		return fmt.Errorf("identity.attributes: at most %d lists are possible, there are %d", mostIdentities, len(i.Attributes))
+	}
+	var errs []error
+	for n, list := range i.Attributes {
+		if len(list) == 0 || len(list) > mostIdentityLength || slices.Contains(list, "") {
+			errs = append(errs, fmt.Errorf("identity.attributes[%d]: must be a list of 1 to %d names of attributes", n, mostIdentityLength))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *RedactionConfig) validate() error {
+	if _, err := r.rules(); err != nil {
+		return fmt.Errorf("redaction: %w", err)
+	}
+	return nil
+}
+
+func (r *RedactionConfig) rules() (*redact.Rules, error) {
+	return redact.New(redact.Options{Keys: r.Keys, ExceptKeys: r.ExceptKeys, Allow: r.Allow, Deny: r.Deny})
 }
 
 func (c *Config) agentsListener() listener {

@@ -23,6 +23,7 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
 )
@@ -32,6 +33,8 @@ const (
 	// longer, because a request that was cut ends an agent's exchange.
 	requestGrace = 500 * time.Millisecond
 	agentGrace   = time.Second
+	// keepGrace is how long Shutdown writes what is not written yet.
+	keepGrace = time.Second
 	// tickEvery is how often the fleet looks for agents that have gone silent.
 	tickEvery = time.Second
 )
@@ -46,6 +49,7 @@ type server struct {
 
 	// Set by Start.
 	fleet   *fleet.Fleet
+	keeper  *fleetstore.Keeper // nil without a database
 	opamp   *opampserver.Server
 	sender  *fleetsend.Sender
 	index   *fleetsearch.Index
@@ -73,7 +77,12 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 		MaxAgentsPerConnection: s.config.Limits.MaxAgentsPerConnection,
 		MaxMemory:              s.config.Limits.MaxMemory,
 		SilentAfter:            s.config.SilentAfter,
+		RetireAfter:            s.config.RetireAfter,
+		Identity:               append(fleet.Identity{}, s.config.Identity.Attributes...),
 	})
+	if err := s.keep(ctx, host); err != nil {
+		return errors.Join(err, s.Shutdown(ctx))
+	}
 	s.opamp = opampserver.New(opampserver.Settings{
 		Logger:         s.telemetry.Logger,
 		MaxMessageSize: s.config.Limits.MaxMessageSize,
@@ -81,7 +90,7 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 	}, reception{s.fleet})
 	s.sender = fleetsend.New(s.fleet, s.opamp)
 	s.index = fleetsearch.New(s.fleet)
-	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender, Index: s.index})
+	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender, Index: s.index, History: s.history()})
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
@@ -162,10 +171,15 @@ func (s *server) Shutdown(ctx context.Context) error {
 	if s.fleet == nil {
 		return nil
 	}
-	s.api.Close()
-	var agentsErr, fromAgents, fromWeb error
+	s.fleet.Leave(time.Now())
+	var agentsErr, fromAgents, fromWeb, kept error
 	var ending sync.WaitGroup
-	ending.Go(func() { agentsErr = within(ctx, agentGrace, s.opamp.Shutdown) })
+	if s.api != nil {
+		s.api.Close()
+	}
+	if s.opamp != nil {
+		ending.Go(func() { agentsErr = within(ctx, agentGrace, s.opamp.Shutdown) })
+	}
 	if s.agents != nil {
 		ending.Go(func() { fromAgents = within(ctx, requestGrace, s.agents.shutdown) })
 	}
@@ -180,8 +194,11 @@ func (s *server) Shutdown(ctx context.Context) error {
 	if s.metrics != nil {
 		s.metrics.Shutdown()
 	}
+	if s.keeper != nil {
+		kept = within(ctx, keepGrace, s.keeper.Stop)
+	}
 	s.fleet = nil
-	return errors.Join(agentsErr, fromAgents, fromWeb)
+	return errors.Join(agentsErr, fromAgents, fromWeb, kept)
 }
 
 func within(ctx context.Context, grace time.Duration, shutdown func(context.Context) error) error {

@@ -77,7 +77,9 @@ func TestSilenceIsNoticed(t *testing.T) {
 	watcher := s.fleet.Watch()
 	defer watcher.Close()
 	a := connect(t, s)
-	a.say(described("quiet"))
+	msg := described("quiet")
+	msg.Capabilities |= uint64(protobufs.AgentCapabilities_AgentCapabilities_ReportsHeartbeat) // and then sends none
+	a.say(msg)
 	for liveness(t, s, a.uid) != fleet.LivenessSilent {
 		<-watcher.C
 	}

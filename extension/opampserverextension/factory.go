@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/extension"
 
 	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
+	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -39,6 +40,9 @@ func createDefaultConfig() component.Config {
 			MaxMemory:              512 << 20,
 		},
 		SilentAfter: 90 * time.Second,
+		RetireAfter: 7 * 24 * time.Hour,
+		Database:    DatabaseConfig{Retention: 30 * 24 * time.Hour},
+		Identity:    IdentityConfig{Attributes: fleet.DefaultIdentity()},
 	}
 }
 

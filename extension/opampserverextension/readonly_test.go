@@ -31,7 +31,7 @@ const (
 func requireListensOnly(t *testing.T, reply *protobufs.ServerToAgent) {
 	t.Helper()
 	reply.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		require.Contains(t, []protoreflect.Name{"instance_uid", "capabilities", "flags", "error_response"}, field.Name())
+		require.Contains(t, []protoreflect.Name{"instance_uid", "capabilities", "flags", "error_response", "agent_identification"}, field.Name())
 		return true
 	})
 	require.Zero(t, reply.GetCapabilities()&^mayClaim)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
 )
 
@@ -55,6 +56,29 @@ func (s *server) observe() error {
 			return nil
 		}),
 		observeFleet(builder, f),
+		observeDatabase(builder, s.keeper),
+	)
+}
+
+// observeDatabase tells nothing without a database.
+func observeDatabase(builder *metadata.TelemetryBuilder, k *fleetstore.Keeper) error {
+	if k == nil {
+		return nil
+	}
+	return errors.Join(
+		builder.RegisterOpampServerDatabaseEventsCallback(func(_ context.Context, o metric.Int64Observer) error {
+			stats := k.Stats()
+			for outcome, n := range map[string]uint64{"written": stats.Events, "lost": stats.Lost, "trimmed": stats.Trimmed} {
+				o.Observe(int64(n), with("outcome", outcome)) //nolint:gosec // a count of events
+			}
+			return nil
+		}),
+		builder.RegisterOpampServerDatabaseSizeCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(k.Stats().Store.Bytes)
+			return nil
+		}),
+		builder.RegisterOpampServerDatabaseFailuresCallback(observeOne(func() uint64 { return k.Stats().Failures })),
+		builder.RegisterOpampServerDatabaseStatementsCallback(observeOne(func() uint64 { return k.Stats().Store.Statements })),
 	)
 }
 
@@ -79,6 +103,9 @@ func observeFleet(builder *metadata.TelemetryBuilder, f *fleet.Fleet) error {
 			return nil
 		}),
 		builder.RegisterOpampServerDuplicatesCallback(observeOne(func() uint64 { return f.Stats().Duplicates })),
+		builder.RegisterOpampServerReidentifiedCallback(observeOne(func() uint64 { return f.Stats().Reidentified })),
+		builder.RegisterOpampServerRetiredCallback(observeOne(func() uint64 { return f.Stats().Retired })),
+		builder.RegisterOpampServerSucceededCallback(observeOne(func() uint64 { return f.Stats().Succeeded })),
 		builder.RegisterOpampServerEvictedCallback(observeOne(func() uint64 { return f.Stats().Evicted })),
 		builder.RegisterOpampServerFullStateRequestsCallback(observeOne(func() uint64 { return f.Stats().FullStateRequests })),
 	)

@@ -31,6 +31,8 @@ type Settings struct {
 	MaxSearches int
 	// Index of the fleet, to share one with others. Default is one of its own.
 	Index *fleetsearch.Index
+	// History is where it is kept what happened. Default the memory of the fleet.
+	History History
 }
 
 // API serves /api/. It is safe for concurrent use.
@@ -71,6 +73,9 @@ func New(f *fleet.Fleet, s Settings) *API {
 	if s.Index == nil {
 		s.Index = fleetsearch.New(f)
 	}
+	if s.History == nil {
+		s.History = inMemory{f}
+	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
 	a := &API{
 		fleet:    f,
@@ -93,6 +98,8 @@ func New(f *fleet.Fleet, s Settings) *API {
 	a.route("/api/v1/configs", a.listConfigs)
 	a.route("/api/v1/configs/{hash}", a.showConfig)
 	a.route("/api/v1/configs/{hash}/diff/{other}", a.diffConfigs)
+	a.route("/api/v1/agents/{uid}/history", a.agentHistory)
+	a.route("/api/v1/history", a.listHistory)
 	a.route("/api/v1/events", a.streamEvents)
 	a.route("/api/v1/openapi.yaml", a.describe)
 	a.mux.HandleFunc("/", notFound)

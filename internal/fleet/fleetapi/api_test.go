@@ -128,6 +128,7 @@ func TestShowAgent(t *testing.T) {
 		},
 		"transport": "websocket", "remote_address": "192.0.2.7:4000",
 		"first_seen": "2026-03-04T05:06:07Z", "last_seen": "2026-03-04T05:06:07Z",
+		"logical": "host.name=node-1,service.name=gateway", "runs": 1, "known_since": "2026-03-04T05:06:07Z", "flaps": 0,
 		"version": 1, "sequence_num": 0,
 		"capabilities": ["ReportsStatus", "ReportsEffectiveConfig", "ReportsHealth", "ReportsAvailableComponents"],
 		"custom_capabilities": ["com.example.a", "com.example.b"],
@@ -162,7 +163,7 @@ func TestShowAgent(t *testing.T) {
 		"effective_config": {
 			"hash": "23d87a30809eae97d9d95c24208e3e74464b2a2ffe5511ab76ac7218067ff0b3",
 			"files": {"": {"content_type": "text/yaml", "role": "", "body": "a: 1\n", "size": 5, "truncated": false}},
-			"omitted": 0
+			"masked": 0, "omitted": 0
 		},
 		"available_components": {
 			"hash": "ab", "listed": true, "omitted": 0,

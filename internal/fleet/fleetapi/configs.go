@@ -127,7 +127,7 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	c, ok := a.findConfig(w, r.PathValue("hash"))
+	c, ok := a.findConfig(w, r, r.PathValue("hash"))
 	if !ok {
 		return
 	}
@@ -141,8 +141,11 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (a *API) findConfig(w http.ResponseWriter, hash string) (fleetsearch.Config, bool) {
+func (a *API) findConfig(w http.ResponseWriter, r *http.Request, hash string) (fleetsearch.Config, bool) {
 	c, ok := a.index.Config(hash)
+	if !ok {
+		c, ok = a.pastConfig(r.Context(), hash)
+	}
 	if !ok {
 		fail(w, http.StatusNotFound, "not_found", fmt.Sprintf("no agent runs a config whose hash, variant or family begins with %.80q", hash))
 	}
@@ -190,7 +193,7 @@ func (a *API) diffConfigs(w http.ResponseWriter, r *http.Request) {
 		badRequest(w, err)
 		return
 	}
-	from, ok := a.findConfig(w, r.PathValue("hash"))
+	from, ok := a.findConfig(w, r, r.PathValue("hash"))
 	if !ok {
 		return
 	}
@@ -201,7 +204,7 @@ func (a *API) diffConfigs(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	to, ok := a.findConfig(w, other)
+	to, ok := a.findConfig(w, r, other)
 	if !ok {
 		return
 	}

@@ -56,6 +56,7 @@ type config struct {
 	Hash    string                `json:"hash"`
 	Files   map[string]configFile `json:"files"`
 	Omitted int                   `json:"omitted"`
+	Masked  int                   `json:"masked"`
 }
 
 type configFile struct {
@@ -187,7 +188,7 @@ func newConfig(c *fleet.Config) *config {
 	if c == nil {
 		return nil
 	}
-	out := &config{Hash: c.Hash(), Files: make(map[string]configFile, len(c.Files)), Omitted: c.Omitted}
+	out := &config{Hash: c.Hash(), Files: make(map[string]configFile, len(c.Files)), Omitted: c.Omitted, Masked: c.Masked}
 	for _, f := range c.Files {
 		out.Files[f.Name] = configFile{
 			ContentType: f.ContentType, Role: f.Role, Body: f.Body, Size: f.Size, Truncated: f.Truncated,

@@ -176,6 +176,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(1).String() + "/graph", "200"},
 		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(2).String() + "/graph", "200"},
 		{"/api/v1/agents/{uid}/graph", "/api/v1/agents/" + apiUID(7).String() + "/graph", "404"},
+		{"/api/v1/agents/{uid}/history", "/api/v1/agents/" + apiUID(1).String() + "/history", "200"},
+		{"/api/v1/agents/{uid}/history", "/api/v1/agents/x/history", "400"},
+		{"/api/v1/history", "/api/v1/history?limit=1", "200"},
+		{"/api/v1/history", "/api/v1/history?kind=nonsense", "400"},
 		{"/api/v1/facets", "/api/v1/facets", "200"},
 		{"/api/v1/facets", "/api/v1/facets?facets=since", "400"},
 		{"/api/v1/components", "/api/v1/components", "200"},
@@ -224,7 +228,8 @@ func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
 		_, posts := d.at("paths", path).(map[string]any)["post"]
 		assert.Equal(t, !posts, do(a, http.MethodPost, target).Code == http.StatusMethodNotAllowed, path)
 	}
-	assert.Len(t, d.at("paths"), 13)
+	assert.Len(t, d.at("paths"), 15)
+	assertEnum(t, fleet.EventKinds(), d.at("components", "schemas", "EventKind", "enum").([]any))
 
 	described := map[string][]any{}
 	for _, p := range d.parameters("/api/v1/agents") {

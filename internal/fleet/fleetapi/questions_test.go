@@ -114,7 +114,7 @@ func scriptReport(i int) *protobufs.AgentToServer {
 		exporter = "exporter:logzio"
 	}
 	msg := &protobufs.AgentToServer{
-		InstanceUid: uid.Bytes(), Capabilities: 1 | 4 | 0x800,
+		InstanceUid: uid.Bytes(), Capabilities: 1 | 4 | 0x800 | 0x2000,
 		AgentDescription: &protobufs.AgentDescription{
 			IdentifyingAttributes:    []*protobufs.KeyValue{kv("service.name", text(name)), kv("service.version", text(version))},
 			NonIdentifyingAttributes: []*protobufs.KeyValue{kv("host.name", text(host)), kv("k8s.cluster.name", text(cluster))},
@@ -164,7 +164,7 @@ func scriptedFleet(t *testing.T) *API {
 	seq := map[int]uint64{}
 	report := func(i int, conn fleet.Conn, msg *protobufs.AgentToServer, at time.Time) {
 		uid := scriptUID(i)
-		msg.InstanceUid, msg.SequenceNum, msg.Capabilities = uid.Bytes(), seq[i], 1|4|0x800
+		msg.InstanceUid, msg.SequenceNum, msg.Capabilities = uid.Bytes(), seq[i], 1|4|0x800|0x2000
 		seq[i]++
 		require.Nil(t, f.Report(conn, msg, at).GetErrorResponse())
 	}

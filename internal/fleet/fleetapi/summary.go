@@ -29,6 +29,10 @@ type summary struct {
 	RemoteAddress  string          `json:"remote_address"`
 	FirstSeen      time.Time       `json:"first_seen"`
 	LastSeen       time.Time       `json:"last_seen"`
+	Logical        string          `json:"logical"`
+	Runs           int             `json:"runs"`
+	KnownSince     time.Time       `json:"known_since"`
+	Flaps          int             `json:"flaps"`
 	Version        uint64          `json:"version"`
 }
 
@@ -66,6 +70,10 @@ func summarize(a *fleet.Agent) summary {
 		RemoteAddress:  a.RemoteAddr,
 		FirstSeen:      a.FirstSeen.UTC(),
 		LastSeen:       a.LastSeen.UTC(),
+		Logical:        a.Logical,
+		Runs:           a.Runs,
+		KnownSince:     a.KnownSince.UTC(),
+		Flaps:          a.Flaps(time.Now()),
 		Version:        a.Version,
 	}
 	if h := a.Health; h != nil {

@@ -25,7 +25,7 @@ import (
 const childEnv = "FLEETSTORE_TEST_CHILD"
 
 // childAgents report in turns.
-const childAgents = 50
+const childAgents = 20
 
 // childMain keeps a fleet under load, and says on its standard output up to which event
 // it has written. It ends by being killed.
@@ -60,7 +60,7 @@ func childMain() {
 }
 
 // childLag is how many events may wait to be written: less than memory has room for.
-const childLag = 10_000
+const childLag = 1000
 
 // tellingStore says what is written.
 type tellingStore struct {
@@ -90,7 +90,7 @@ func TestKilledTwentyTimes(t *testing.T) {
 	path := pathIn(t)
 	var last uint64
 	for round := range 20 {
-		written := killOnce(t, path, 3+round%4)
+		written := killOnce(t, path, 2+round%4)
 		require.Greater(t, written, last, "round %d", round)
 		last = inspect(t, path, written)
 	}

@@ -25,21 +25,28 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                        metric.Meter
-	mu                           sync.Mutex
-	registrations                []metric.Registration
-	OpampServerAgents            metric.Int64ObservableUpDownCounter
-	OpampServerConnections       metric.Int64ObservableUpDownCounter
-	OpampServerCustomMessages    metric.Int64ObservableCounter
-	OpampServerCut               metric.Int64ObservableCounter
-	OpampServerDuplicates        metric.Int64ObservableCounter
-	OpampServerEvicted           metric.Int64ObservableCounter
-	OpampServerFullStateRequests metric.Int64ObservableCounter
-	OpampServerMemory            metric.Int64ObservableUpDownCounter
-	OpampServerMessageBytes      metric.Int64ObservableCounter
-	OpampServerMessages          metric.Int64ObservableCounter
-	OpampServerRejected          metric.Int64ObservableCounter
-	OpampServerUnsentBytes       metric.Int64ObservableUpDownCounter
+	meter                         metric.Meter
+	mu                            sync.Mutex
+	registrations                 []metric.Registration
+	OpampServerAgents             metric.Int64ObservableUpDownCounter
+	OpampServerConnections        metric.Int64ObservableUpDownCounter
+	OpampServerCustomMessages     metric.Int64ObservableCounter
+	OpampServerCut                metric.Int64ObservableCounter
+	OpampServerDatabaseEvents     metric.Int64ObservableCounter
+	OpampServerDatabaseFailures   metric.Int64ObservableCounter
+	OpampServerDatabaseSize       metric.Int64ObservableUpDownCounter
+	OpampServerDatabaseStatements metric.Int64ObservableCounter
+	OpampServerDuplicates         metric.Int64ObservableCounter
+	OpampServerEvicted            metric.Int64ObservableCounter
+	OpampServerFullStateRequests  metric.Int64ObservableCounter
+	OpampServerMemory             metric.Int64ObservableUpDownCounter
+	OpampServerMessageBytes       metric.Int64ObservableCounter
+	OpampServerMessages           metric.Int64ObservableCounter
+	OpampServerReidentified       metric.Int64ObservableCounter
+	OpampServerRejected           metric.Int64ObservableCounter
+	OpampServerRetired            metric.Int64ObservableCounter
+	OpampServerSucceeded          metric.Int64ObservableCounter
+	OpampServerUnsentBytes        metric.Int64ObservableUpDownCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -104,6 +111,66 @@ func (builder *TelemetryBuilder) RegisterOpampServerCutCallback(cb metric.Int64C
 		cb(ctx, &observerInt64{inst: builder.OpampServerCut, obs: o})
 		return nil
 	}, builder.OpampServerCut)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerDatabaseEventsCallback sets callback for observable OpampServerDatabaseEvents metric.
+func (builder *TelemetryBuilder) RegisterOpampServerDatabaseEventsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerDatabaseEvents, obs: o})
+		return nil
+	}, builder.OpampServerDatabaseEvents)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerDatabaseFailuresCallback sets callback for observable OpampServerDatabaseFailures metric.
+func (builder *TelemetryBuilder) RegisterOpampServerDatabaseFailuresCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerDatabaseFailures, obs: o})
+		return nil
+	}, builder.OpampServerDatabaseFailures)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerDatabaseSizeCallback sets callback for observable OpampServerDatabaseSize metric.
+func (builder *TelemetryBuilder) RegisterOpampServerDatabaseSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerDatabaseSize, obs: o})
+		return nil
+	}, builder.OpampServerDatabaseSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerDatabaseStatementsCallback sets callback for observable OpampServerDatabaseStatements metric.
+func (builder *TelemetryBuilder) RegisterOpampServerDatabaseStatementsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerDatabaseStatements, obs: o})
+		return nil
+	}, builder.OpampServerDatabaseStatements)
 	if err != nil {
 		return err
 	}
@@ -203,12 +270,57 @@ func (builder *TelemetryBuilder) RegisterOpampServerMessagesCallback(cb metric.I
 	return nil
 }
 
+// RegisterOpampServerReidentifiedCallback sets callback for observable OpampServerReidentified metric.
+func (builder *TelemetryBuilder) RegisterOpampServerReidentifiedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerReidentified, obs: o})
+		return nil
+	}, builder.OpampServerReidentified)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterOpampServerRejectedCallback sets callback for observable OpampServerRejected metric.
 func (builder *TelemetryBuilder) RegisterOpampServerRejectedCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerInt64{inst: builder.OpampServerRejected, obs: o})
 		return nil
 	}, builder.OpampServerRejected)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerRetiredCallback sets callback for observable OpampServerRetired metric.
+func (builder *TelemetryBuilder) RegisterOpampServerRetiredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerRetired, obs: o})
+		return nil
+	}, builder.OpampServerRetired)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampServerSucceededCallback sets callback for observable OpampServerSucceeded metric.
+func (builder *TelemetryBuilder) RegisterOpampServerSucceededCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerSucceeded, obs: o})
+		return nil
+	}, builder.OpampServerSucceeded)
 	if err != nil {
 		return err
 	}
@@ -285,6 +397,30 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.OpampServerDatabaseEvents, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_database_events",
+		metric.WithDescription("Transitions by what became of them. Written ones are in the database; lost ones had no room in memory while the database could not be written; trimmed ones made room before their time. [Alpha]"),
+		metric.WithUnit("{events}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerDatabaseFailures, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_database_failures",
+		metric.WithDescription("Attempts to write or to open the database that failed. [Alpha]"),
+		metric.WithUnit("{failures}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerDatabaseSize, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_opamp_server_database_size",
+		metric.WithDescription("Bytes of the database on disk. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerDatabaseStatements, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_database_statements",
+		metric.WithDescription("Statements that wrote to the database. A heartbeat that changes nothing causes none. [Alpha]"),
+		metric.WithUnit("{statements}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.OpampServerDuplicates, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_server_duplicates",
 		metric.WithDescription("Times that two live connections took turns in speaking for one instance UID. [Alpha]"),
@@ -321,10 +457,28 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.OpampServerReidentified, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_reidentified",
+		metric.WithDescription("Times that one of two agents with one instance UID was given another. [Alpha]"),
+		metric.WithUnit("{times}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.OpampServerRejected, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_server_rejected",
 		metric.WithDescription("Connections, requests and messages that were refused, and messages to agents that were not sent. [Alpha]"),
 		metric.WithUnit("{refusals}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerRetired, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_retired",
+		metric.WithDescription("Agents that were forgotten because they were gone for longer than retire_after. [Alpha]"),
+		metric.WithUnit("{agents}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerSucceeded, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_succeeded",
+		metric.WithDescription("Agents that another instance of the same logical identity took the place of. [Alpha]"),
+		metric.WithUnit("{agents}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampServerUnsentBytes, err = builder.meter.Int64ObservableUpDownCounter(
