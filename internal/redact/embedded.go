@@ -30,7 +30,7 @@ func (w *walk) embeddedConfig(s string, p place) string {
 		return s
 	}
 	w.embedded -= len(s)
-	docs, trees, err := parseDocuments(s)
+	docs, trees, err := parseDocuments(s, maxEmbeddedNodes)
 	if errors.Is(err, errTooMuch) {
 		return w.scan.hide(s)
 	}
@@ -85,16 +85,15 @@ func mayHoldSecret(s string) bool {
 	return false
 }
 
-// parseDocuments parses text. In the trees, every scalar is its node, so that what is
+// parseDocuments parses text with at most budget values. In the trees, every scalar is its node, so that what is
 // masked in a tree is masked in the document.
-func parseDocuments(s string) (docs []*yaml.Node, trees []any, err error) {
+func parseDocuments(s string, budget int) (docs []*yaml.Node, trees []any, err error) {
 	defer func() {
 		if r := recover(); r != nil { // text of any origin meets a large parser
 			err = fmt.Errorf("parse: %v", r)
 		}
 	}()
 	decoder := yaml.NewDecoder(strings.NewReader(strings.ReplaceAll(s, "\t", "  ")))
-	budget := maxEmbeddedNodes
 	for range maxDocuments {
 		doc := &yaml.Node{}
 		if err := decoder.Decode(doc); errors.Is(err, io.EOF) {
@@ -183,8 +182,13 @@ func mapOf(n *yaml.Node, depth int, budget *int) (any, error) {
 func (w *walk) node(n *yaml.Node, p place) {
 	var out any
 	switch n.ShortTag() {
-	case "!!bool", "!!null":
+	case "!!null":
 		return
+	case "!!bool":
+		if !p.denied {
+			return
+		}
+		out = w.cut(n)
 	case "!!int", "!!float":
 		out = w.number(n.Value, p)
 	default:
