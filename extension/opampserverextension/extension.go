@@ -72,7 +72,12 @@ func (s *server) Dependencies() []component.ID {
 
 // Start opens both listeners and serves. What a failed Start began it undoes.
 func (s *server) Start(ctx context.Context, host component.Host) error {
+	rules, err := s.config.Redaction.rules()
+	if err != nil {
+		return err // Validate has said so
+	}
 	s.fleet = fleet.New(fleet.Settings{
+		Redact:                 rules,
 		MaxAgents:              s.config.Limits.MaxAgents,
 		MaxAgentsPerConnection: s.config.Limits.MaxAgentsPerConnection,
 		MaxMemory:              s.config.Limits.MaxMemory,

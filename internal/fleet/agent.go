@@ -55,6 +55,7 @@ type Agent struct {
 
 	own    int64 // bytes of what it shares with no other agent
 	talk   talk
+	masks  masks
 	search string // lower-cased text that [Agent.Mentions] looks into
 }
 

@@ -52,7 +52,7 @@ func Apply(prev *Agent, in Input) (next *Agent, reply *protobufs.ServerToAgent, 
 	if identity == nil {
 		identity = DefaultIdentity()
 	}
-	r := decode(in.Msg, in.Limits.withDefaults())
+	r := decode(in.Msg, in.Limits.withDefaults(), masking{})
 	r.logical = identity.of(r.description)
 	return fold(prev, in.UID, in.Conn, r, in.Now)
 }
@@ -89,6 +89,9 @@ func (a *Agent) spokenForBy(s speaker) bool {
 }
 
 func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
+	if r.config != nil {
+		a.masks = r.masks
+	}
 	if r.capabilities != 0 && r.capabilities != a.Capabilities {
 		a.Capabilities = r.capabilities
 		ch |= ChangedCapabilities

@@ -29,7 +29,7 @@ type ConfigFile struct {
 	Role        string
 	// Body is valid UTF-8; other bytes were replaced by U+FFFD.
 	Body string
-	// Size is the length of the body as it was sent, in bytes.
+	// Size is the length of the body as it was sent, but for its secrets, in bytes.
 	Size int
 	// Truncated says that Body is only the beginning.
 	Truncated bool
@@ -38,9 +38,9 @@ type ConfigFile struct {
 // Hash is the SHA-256 of the whole config, in hex: equal for equal configs.
 func (c *Config) Hash() string { return c.sum.String() }
 
-func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig) *Config {
+func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig, m masking) *Config {
 	files := ec.GetConfigMap().GetConfigMap()
-	out := &Config{}
+	out := &Config{Masked: m.masked}
 	room := c.limits.MaxConfigBytes
 	for i, name := range sortedKeys(files) {
 		if i == c.limits.MaxConfigFiles {
@@ -49,6 +49,10 @@ func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig) *Config {
 			break
 		}
 		f := decodeConfigFile(c, name, files[name], room)
+		if size := m.sizes[name]; size > 0 {
+			c.note(CutConfigBytes)
+			f.Size, f.Truncated = size, true
+		}
 		room -= len(f.Body)
 		out.bytes += len(f.Body) + fileBytes
 		out.Files = append(out.Files, f)
@@ -89,6 +93,9 @@ func (c *Config) hash() sum {
 		h.text(f.Role)
 		h.text(f.Body)
 		h.int(f.Size)
+	}
+	if c.Masked > 0 {
+		h.int(c.Masked)
 	}
 	return h.sum()
 }

@@ -19,6 +19,7 @@ type Fleet struct {
 	// Fixed at construction.
 	settings Settings
 	epoch    string
+	redact   *redaction // nil where nothing is masked
 
 	mu sync.Mutex
 
@@ -55,9 +56,10 @@ type bound map[opampwire.InstanceUID]*record
 
 // New returns an empty fleet.
 func New(s Settings) *Fleet {
+	s = s.withDefaults()
 	byTime := func(r *record) *links { return &r.time }
 	f := &Fleet{
-		settings:  s.withDefaults(),
+		settings:  s,
 		epoch:     rand.Text()[:10],
 		agents:    map[opampwire.InstanceUID]*record{},
 		conns:     map[uint64]bound{},
@@ -76,6 +78,9 @@ func New(s Settings) *Fleet {
 		watchers:  map[*Watcher]struct{}{},
 		stats:     newStats(),
 	}
+	if s.Redact != nil {
+		f.redact = newRedaction(s.Redact, s.Limits)
+	}
 	f.configs = newInterned(
 		func(c *Config) sum { return c.sum }, func(c *Config) int { return c.bytes }, &f.stats.Memory)
 	f.components = newInterned(
@@ -84,13 +89,14 @@ func New(s Settings) *Fleet {
 	return f
 }
 
-// Report folds a message in and returns the answer, which is never nil. The message is not kept.
+// Report folds a message in and returns the answer, which is never nil. The message is not kept, and changed: its
+// secrets are taken out of it.
 func (f *Fleet) Report(conn Conn, msg *protobufs.AgentToServer, now time.Time) *protobufs.ServerToAgent {
 	uid, err := opampwire.InstanceUIDFromBytes(msg.GetInstanceUid())
 	if err != nil {
 		return f.refuse(RefuseBadUID, badRequest(msg.GetInstanceUid(), "instance_uid: "+err.Error()))
 	}
-	r := decode(msg, f.settings.Limits)
+	r := decode(msg, f.settings.Limits, f.mask(msg, uid))
 	r.logical = f.settings.Identity.of(r.description)
 
 	f.mu.Lock()
@@ -106,6 +112,15 @@ func (f *Fleet) Report(conn Conn, msg *protobufs.AgentToServer, now time.Time) *
 		return reply
 	}
 	return f.foldLocked(rec, uid, conn, r, now)
+}
+
+// mask takes the secrets out of a message. A heartbeat has none.
+func (f *Fleet) mask(msg *protobufs.AgentToServer, uid opampwire.InstanceUID) masking {
+	if f.redact == nil || !tellsAnything(msg) {
+		return masking{}
+	}
+	prev, _ := f.Agent(uid)
+	return f.redact.clean(msg, prev)
 }
 
 // admitLocked makes room for the agent, on its connection and in the fleet, or says why there is none.

@@ -58,6 +58,9 @@ const (
 func (a *Agent) ownBytes() int64 {
 	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes()
 	n += agentBytes + len(a.search) + problemBytes*len(a.Problems)
+	if a.masks.secrets != nil {
+		n += secretsBytes
+	}
 	for _, c := range a.CustomCapabilities {
 		n += len(c) + attributeBytes
 	}

@@ -19,6 +19,7 @@ type report struct {
 	config      *Config
 	components  *Components
 	custom      *[]string
+	masks       masks
 	message     *Message // At is not set yet
 	ingest      ingestNews
 	logical     string // of description
@@ -27,8 +28,9 @@ type report struct {
 }
 
 // decode does the costly part of a report, so that it can be done outside any lock.
-func decode(msg *protobufs.AgentToServer, l Limits) report {
+func decode(msg *protobufs.AgentToServer, l Limits, m masking) report {
 	r := report{
+		masks:        m.masks,
 		seq:          msg.GetSequenceNum(),
 		capabilities: Capabilities(msg.GetCapabilities()) & definedCapabilities,
 		goodbye:      msg.GetAgentDisconnect() != nil,
@@ -46,7 +48,7 @@ func decode(msg *protobufs.AgentToServer, l Limits) report {
 	}
 	if ec := msg.GetEffectiveConfig(); ec != nil {
 		c := newCutter(l)
-		r.config = decodeConfig(c, ec)
+		r.config = decodeConfig(c, ec, m)
 		r.noteCuts(c)
 	}
 	if ac := msg.GetAvailableComponents(); ac != nil {

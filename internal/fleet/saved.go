@@ -152,7 +152,7 @@ func Unmarshal(raw []byte, heard Heard, c *Config, l *Components) (*Agent, error
 			Identifying: d.Identifying, NonIdentifying: d.NonIdentifying, Omitted: d.Omitted, bytes: d.Bytes,
 		}
 	}
-	a.talk.synced = heard.Synced && (c != nil || a.Capabilities&reportsConfig == 0 || a.Dropped&PartConfig != 0)
+	a.talk.synced = heard.Synced && !a.wantsConfig()
 	a.talk.rhythm = rhythm{pause: heard.Pause, last: heard.Pause, count: min(heard.Pauses, steady)}
 	a.Problems = problems(a.Health)
 	if a.Dropped&PartHealth != 0 {
@@ -160,6 +160,15 @@ func Unmarshal(raw []byte, heard Heard, c *Config, l *Components) (*Agent, error
 	}
 	a.search = a.searchText()
 	return a, nil
+}
+
+// wantsConfig reports whether the agent's config must be asked for: it is lost, or it had secrets, which are written
+// down nowhere and have to be known to be found in errors.
+func (a *Agent) wantsConfig() bool {
+	if a.Config != nil {
+		return a.Config.Masked > 0
+	}
+	return a.Capabilities&reportsConfig != 0 && a.Dropped&PartConfig == 0
 }
 
 func restoreProblems(list []savedProblem) (out []Problem) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 // Settings of a [Fleet]. A zero field takes its default.
@@ -29,6 +30,8 @@ type Settings struct {
 	Identity Identity
 	// NewUID makes the instance UID for one of two agents that use the same. Default [opampwire.NewInstanceUID].
 	NewUID func() opampwire.InstanceUID
+	// Redact says what is a secret in what agents tell. What it masks is not kept. nil masks nothing.
+	Redact *redact.Rules
 	// Limits bound what is kept of one agent.
 	Limits Limits
 }

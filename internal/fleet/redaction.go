@@ -1,0 +1,284 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+
+	"github.com/otel-fleetview/fleetview/internal/redact"
+)
+
+// redaction takes the secrets out of what agents tell before any of it is kept. Agents of ours have done that
+// themselves; others may not. It is safe for concurrent use.
+type redaction struct {
+	// Fixed at construction.
+	rules     *redact.Rules
+	maxConfig int // bytes of a body that are looked at; no more is kept
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*cleaned // by the hash of a body as it was sent
+	order [][sha256.Size]byte            // of known, the oldest first
+	bytes int                            // of the texts in known
+}
+
+// cleaned is a body of a config without its secrets. It is made once, however many agents have it.
+type cleaned struct {
+	size    int // bytes as it was looked at; fixed at construction
+	once    sync.Once
+	body    []byte
+	masked  int
+	secrets *redact.Secrets
+}
+
+// Bounds of the bodies that are remembered.
+const (
+	maxCleaned      = 4096
+	maxCleanedBytes = 32 << 20
+)
+
+// secretsBytes is about what a set of secrets takes, in bytes.
+const secretsBytes = 10 << 10
+
+func newRedaction(rules *redact.Rules, l Limits) *redaction {
+	return &redaction{rules: rules, maxConfig: l.MaxConfigBytes, known: map[[sha256.Size]byte]*cleaned{}}
+}
+
+// masks are what is known of the secrets of one agent, so that they are found where they come back.
+type masks struct {
+	known   bool // its config was seen by this process
+	secrets *redact.Secrets
+}
+
+// blind reports whether errors of the agent may hold secrets that nobody knows: it has a config that was not seen, or
+// was seen by a process before this one.
+func (a *Agent) blind(caps Capabilities) bool {
+	switch {
+	case a == nil:
+		return caps&reportsConfig != 0
+	case a.masks.known:
+		return false
+	case a.Config != nil:
+		return a.Config.Masked > 0
+	default:
+		return a.Capabilities&reportsConfig != 0 && !a.talk.synced
+	}
+}
+
+// tellsAnything reports whether a message has texts in which secrets may be.
+func tellsAnything(msg *protobufs.AgentToServer) bool {
+	return msg.GetAgentDescription() != nil || msg.GetHealth() != nil || msg.GetEffectiveConfig() != nil ||
+		msg.GetCustomMessage() != nil
+}
+
+// masking is what became of the secrets of one message.
+type masking struct {
+	masks masks // what is known of the agent's secrets from now on, if the message has a config
+	// masked counts the values of its config that were masked; sizes are those of the bodies that were too big to be
+	// looked at in whole, as they were sent.
+	masked int
+	sizes  map[string]int
+}
+
+// clean takes the secrets out of msg, in its place.
+func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out masking) {
+	m := &out.masks
+	if prev != nil {
+		*m = prev.masks
+	}
+	c := cleaner{rules: r.rules, secrets: []*redact.Secrets{m.secrets}}
+	if files := msg.GetEffectiveConfig().GetConfigMap().GetConfigMap(); msg.GetEffectiveConfig() != nil {
+		*m = masks{known: true}
+		for _, name := range sortedKeys(files) {
+			body := files[name].GetBody()
+			done := r.config(body)
+			if o := files[name]; o != nil {
+				o.Body = done.body
+			}
+			if len(body) > r.maxConfig {
+				out.noteSize(name, len(body))
+			}
+			out.masked += done.masked
+			m.secrets = join(m.secrets, done.secrets)
+		}
+		c.secrets = append(c.secrets, m.secrets)
+	} else {
+		c.withheld = prev.blind(Capabilities(msg.GetCapabilities()))
+	}
+	c.attributes(msg.GetAgentDescription().GetIdentifyingAttributes())
+	c.attributes(msg.GetAgentDescription().GetNonIdentifyingAttributes())
+	c.health(msg.GetHealth(), 0)
+	c.message(msg.GetCustomMessage())
+	return out
+}
+
+func (m *masking) noteSize(name string, size int) {
+	if m.sizes == nil {
+		m.sizes = map[string]int{}
+	}
+	m.sizes[name] = size
+}
+
+// join is what both sets know. Mostly one of them is empty, and then agents with the same config share the other.
+func join(a, b *redact.Secrets) *redact.Secrets {
+	switch {
+	case b.Len() == 0:
+		return a
+	case a.Len() == 0:
+		return b
+	default:
+		return a.Join(b)
+	}
+}
+
+// config masks one body, or remembers how that went.
+func (r *redaction) config(body []byte) *cleaned {
+	if len(body) == 0 {
+		return &cleaned{body: body}
+	}
+	if len(body) > r.maxConfig { // no more is kept; a line that is cut could hide what it says
+		body = body[:r.maxConfig]
+		body = body[:max(0, bytes.LastIndexByte(body, '\n')+1)]
+	}
+	c := r.remember(sha256.Sum256(body), len(body))
+	c.once.Do(func() {
+		out, masked, secrets := r.rules.Document(string(body))
+		c.body, c.masked, c.secrets = []byte(out), masked, secrets
+	})
+	return c
+}
+
+func (r *redaction) remember(sum [sha256.Size]byte, size int) *cleaned {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.known[sum]; c != nil {
+		return c
+	}
+	for len(r.order) > 0 && (len(r.order) >= maxCleaned || r.bytes+size > maxCleanedBytes) {
+		r.bytes -= r.known[r.order[0]].size
+		delete(r.known, r.order[0])
+		r.order = r.order[1:]
+	}
+	c := &cleaned{size: size}
+	r.known[sum] = c
+	r.order = append(r.order, sum)
+	r.bytes += size
+	return c
+}
+
+// cleaner takes secrets out of the texts of one message.
+type cleaner struct {
+	rules    *redact.Rules
+	secrets  []*redact.Secrets
+	withheld bool // errors can't be cleaned, for it is not known of what
+}
+
+// maxCleanText bounds a text that is looked at, in bytes: more than is kept of any.
+const maxCleanText = 16 << 10
+
+func (c *cleaner) text(s string) string {
+	if s == "" {
+		return s
+	}
+	if len(s) > maxCleanText { // without the last word, which may be the beginning of a secret
+		s = head(s, maxCleanText)
+		if i := bytes.LastIndexAny([]byte(s), " \t\n\",;"); i > 0 {
+			s = s[:i]
+		}
+	}
+	for _, known := range c.secrets {
+		s = c.rules.Text(s, known)
+	}
+	return s
+}
+
+// failure is an error text.
+func (c *cleaner) failure(s string) string {
+	if c.withheld && s != "" {
+		return redact.Mask
+	}
+	return c.text(s)
+}
+
+func (c *cleaner) health(h *protobufs.ComponentHealth, depth int) {
+	if h == nil || depth > maxCleanDepth {
+		return
+	}
+	h.LastError, h.Status = c.failure(h.LastError), c.text(h.Status)
+	c.attributes(h.Attributes)
+	for _, below := range h.ComponentHealthMap {
+		c.health(below, depth+1)
+	}
+}
+
+// maxCleanDepth is more than is kept of any tree.
+const maxCleanDepth = 64
+
+// attributes masks by name as a configuration would: the value of a key like api_token is a secret, whatever it looks
+// like.
+func (c *cleaner) attributes(list []*protobufs.KeyValue) {
+	if len(list) == 0 {
+		return
+	}
+	named := make(map[string]any, len(list))
+	for _, a := range list {
+		if s, ok := a.GetValue().GetValue().(*protobufs.AnyValue_StringValue); ok {
+			named[a.GetKey()] = s.StringValue
+		}
+	}
+	clean := c.rules.Config(named, nil).Config
+	for _, a := range list {
+		s, ok := a.GetValue().GetValue().(*protobufs.AnyValue_StringValue)
+		if !ok {
+			c.value(a.GetKey(), a.GetValue(), 0)
+			continue
+		}
+		if s.StringValue == named[a.GetKey()] { // else it is one of two with this name
+			s.StringValue, _ = clean[a.GetKey()].(string)
+		} else {
+			s.StringValue = c.named(a.GetKey(), s.StringValue)
+		}
+		s.StringValue = c.text(s.StringValue)
+	}
+}
+
+func (c *cleaner) named(key, value string) string {
+	out, _ := c.rules.Config(map[string]any{key: value}, nil).Config[key].(string)
+	return out
+}
+
+// value masks within lists and maps, and numbers that stand under the name of a secret.
+func (c *cleaner) value(key string, v *protobufs.AnyValue, depth int) {
+	if depth > maxCleanDepth {
+		return
+	}
+	switch v := v.GetValue().(type) {
+	case *protobufs.AnyValue_StringValue:
+		v.StringValue = c.text(c.named(key, v.StringValue))
+	case *protobufs.AnyValue_BytesValue:
+		if utf8.Valid(v.BytesValue) {
+			v.BytesValue = []byte(c.text(c.named(key, string(v.BytesValue))))
+		}
+	case *protobufs.AnyValue_ArrayValue:
+		for _, item := range v.ArrayValue.GetValues() {
+			c.value(key, item, depth+1)
+		}
+	case *protobufs.AnyValue_KvlistValue:
+		c.attributes(v.KvlistValue.GetValues())
+	}
+}
+
+// message masks the data of a custom message, if it is a text. One that has a form of its own is decoded, and shown,
+// by the room that knows it.
+func (c *cleaner) message(m *protobufs.CustomMessage) {
+	if data := m.GetData(); len(data) > 0 && len(data) <= maxCleanText && utf8.Valid(data) {
+		if out := c.text(string(data)); out != string(data) {
+			m.Data = []byte(out)
+		}
+	}
+}
