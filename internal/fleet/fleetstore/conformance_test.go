@@ -66,9 +66,18 @@ func all(f *fleet.Fleet) Batch {
 	u := f.Unkept(0, fleet.Position{}, 1000)
 	b := Batch{Events: u.Events}
 	for _, a := range u.Agents {
-		b.Agents = append(b.Agents, Change{Is: a})
+		b.Agents = append(b.Agents, changeOf(Kept{}, a))
 	}
 	return b
+}
+
+// changeOf is a change as a keeper makes it.
+func changeOf(kept Kept, is *fleet.Agent) Change {
+	state, err := is.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	return Change{Kept: kept, Is: is, State: state}
 }
 
 func agentOf(t *testing.T, f *fleet.Fleet, name string) *fleet.Agent {
@@ -143,7 +152,7 @@ func TestConformWritesWhatChangedSince(t *testing.T) {
 		msg.EffectiveConfig = configOf("receivers: {otlp: {}}")
 		f.Report(connOf(1), msg, testNow.Add(6*time.Second))
 		is := agentOf(t, f, "a")
-		require.NoError(t, s.Write(ctx, Batch{Agents: []Change{{Kept: keptOf(was), Is: is}}}))
+		require.NoError(t, s.Write(ctx, Batch{Agents: []Change{changeOf(keptOf(was), is)}}))
 
 		loaded, err := s.Load(ctx)
 		require.NoError(t, err)
@@ -162,7 +171,7 @@ func TestConformRemovesBeforeItWrites(t *testing.T) {
 		require.NoError(t, s.Write(ctx, all(f)))
 		require.NoError(t, s.Write(ctx, Batch{
 			Removed: []opampwire.InstanceUID{uidOf("a"), uidOf("b"), uidOf("nobody")},
-			Agents:  []Change{{Is: agentOf(t, f, "b")}},
+			Agents:  []Change{changeOf(Kept{}, agentOf(t, f, "b"))},
 		}))
 		loaded, err := s.Load(ctx)
 		require.NoError(t, err)
@@ -181,7 +190,7 @@ func TestConformWritesWhoWasHeard(t *testing.T) {
 		u := f.Unkept(0, fleet.Position{}, 0)
 		b := Batch{}
 		for _, a := range u.Agents {
-			b.Agents = append(b.Agents, Change{Is: a})
+			b.Agents = append(b.Agents, changeOf(Kept{}, a))
 		}
 		require.NoError(t, s.Write(ctx, b))
 		for i, name := range names {
@@ -281,7 +290,7 @@ func TestConformPrunesWhatIsOldAndUnused(t *testing.T) {
 		msg.EffectiveConfig = configOf("other: {}")
 		f.Report(connOf(1), msg, testNow)
 		is := agentOf(t, f, "a")
-		require.NoError(t, s.Write(ctx, Batch{Agents: []Change{{Kept: keptOf(was), Is: is}}}))
+		require.NoError(t, s.Write(ctx, Batch{Agents: []Change{changeOf(keptOf(was), is)}}))
 
 		cutoff := testNow.Add(50 * time.Second)
 		rounds := prune(t, s, cutoff, 40)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -71,6 +72,7 @@ type Keeper struct {
 	// Fixed at construction.
 	fleet    *fleet.Fleet
 	settings Settings
+	seed     maphash.Seed
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -112,7 +114,7 @@ func NewKeeper(f *fleet.Fleet, s Settings) *Keeper {
 		s.Changed = func(error) {}
 	}
 	f.Unkept(0, f.Position(), 0) // from now on what gets lost is counted
-	return &Keeper{fleet: f, settings: s, kept: map[opampwire.InstanceUID]Kept{}}
+	return &Keeper{fleet: f, settings: s, seed: maphash.MakeSeed(), kept: map[opampwire.InstanceUID]Kept{}}
 }
 
 // Start takes what the store has into the fleet, and begins to write. What the user has to put right is an error: a

@@ -6,6 +6,7 @@ package fleetstore
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"time"
@@ -111,19 +112,19 @@ func (k *Keeper) writeUnkept(ctx context.Context, u fleet.Keeping) error {
 	for _, uid := range removed {
 		delete(k.kept, uid) // it may be there again
 	}
-	changes := k.changes(u.Agents)
 	b := Batch{Events: u.Events, Removed: removed}
-	for {
-		b.Agents = changes[:min(batchRows, len(changes))]
-		changes = changes[len(b.Agents):]
-		if len(b.Events)+len(b.Removed)+len(b.Agents) == 0 {
-			return nil
-		}
-		if err := k.write(ctx, b); err != nil {
+	for rest := u.Agents; ; {
+		var err error
+		if b.Agents, rest, err = k.changes(rest); err != nil {
 			return err
 		}
-		k.wrote(b)
-		if b = (Batch{}); len(changes) == 0 {
+		if len(b.Events)+len(b.Removed)+len(b.Agents) > 0 {
+			if err := k.write(ctx, b); err != nil {
+				return err
+			}
+			k.wrote(b)
+		}
+		if b = (Batch{}); len(rest) == 0 {
 			k.lost = u.Lost
 			return nil
 		}
@@ -148,15 +149,35 @@ func (k *Keeper) removed(u *fleet.Keeping) []opampwire.InstanceUID {
 	return out
 }
 
-// changes are those agents of whom something else was written.
-func (k *Keeper) changes(agents []*fleet.Agent) []Change {
-	out := make([]Change, 0, len(agents))
-	for _, a := range agents {
-		if kept := k.kept[a.UID]; kept.Version != a.Version {
-			out = append(out, Change{Kept: kept, Is: a})
+// changes are the next of those agents of whom something else was written, as many as belong into a batch.
+func (k *Keeper) changes(agents []*fleet.Agent) (out []Change, rest []*fleet.Agent, err error) {
+	for i, a := range agents {
+		kept := k.kept[a.UID]
+		if kept.Version == a.Version {
+			continue
 		}
+		if len(out) == batchRows {
+			return out, agents[i:], nil
+		}
+		c := Change{Kept: kept, Is: a}
+		if c.State, err = a.Marshal(); err != nil {
+			return nil, nil, err
+		}
+		is := k.keptOf(&c)
+		if kept.State == is.State && kept.Config == is.Config && kept.Components == is.Components {
+			k.kept[a.UID] = is // only what is not kept has changed, such as its custom messages
+			continue
+		}
+		out = append(out, c)
 	}
-	return out
+	return out, nil, nil
+}
+
+// keptOf is what is kept when c was written.
+func (k *Keeper) keptOf(c *Change) Kept {
+	is := keptOf(c.Is)
+	is.State = max(1, maphash.Bytes(k.seed, c.State))
+	return is
 }
 
 // write makes room once, where there is none.
@@ -182,7 +203,7 @@ func (k *Keeper) wrote(b Batch) {
 		k.fleet.Kept(k.event)
 	}
 	for _, c := range b.Agents {
-		k.kept[c.Is.UID] = keptOf(c.Is)
+		k.kept[c.Is.UID] = k.keptOf(&c)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

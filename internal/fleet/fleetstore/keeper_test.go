@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -104,6 +105,27 @@ func TestOfAnAgentTheLastStateIsWritten(t *testing.T) {
 		assert.Equal(t, f.LastEvent(), stats.Events)
 		assert.Equal(t, uint64(1+1+3*3000), stats.Events, "of its transitions, each")
 		store.look(func(s *fakeStore) { assert.Equal(t, uint64(3000), s.agents[uidOf("a")].Seq) })
+	})
+}
+
+func TestWhatIsNotKeptCausesNoStatement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, f := newFakeStore(), fleet.New(fleet.Settings{})
+		keep(t, f, Settings{Open: store.open})
+		f.Report(connOf(1), fullReport("a", 0), time.Now())
+		time.Sleep(time.Second)
+		var before int
+		store.look(func(s *fakeStore) { before = s.writes })
+		position := f.Position()
+		for seq := uint64(1); seq <= 20; seq++ {
+			msg := heartbeat("a", seq)
+			msg.CustomMessage = &protobufs.CustomMessage{Capability: "x.y", Type: "t", Data: []byte{byte(seq)}}
+			f.Report(connOf(1), msg, time.Now())
+			f.Tick(time.Now())
+			time.Sleep(time.Second)
+		}
+		require.NotEqual(t, position, f.Position(), "people see it")
+		store.look(func(s *fakeStore) { assert.Equal(t, before, s.writes) })
 	})
 }
 

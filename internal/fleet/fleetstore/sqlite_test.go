@@ -173,7 +173,7 @@ func TestComponentsAreFlat(t *testing.T) {
 	require.NoError(t, s.Write(ctx, all(f)))
 	was := agentOf(t, f, "a")
 	f.Report(connOf(1), change("a", 1), testNow)
-	require.NoError(t, s.Write(ctx, Batch{Agents: []Change{{Kept: keptOf(was), Is: agentOf(t, f, "a")}}}))
+	require.NoError(t, s.Write(ctx, Batch{Agents: []Change{changeOf(keptOf(was), agentOf(t, f, "a"))}}))
 
 	type row struct{ path, pipeline, kind, typ, name, status, failure, alike string }
 	var got []row

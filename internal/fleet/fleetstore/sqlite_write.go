@@ -105,7 +105,8 @@ func (w *writing) agent(c *Change) {
 	if w.err != nil {
 		return
 	}
-	w.state(id, a)
+	w.exec("INSERT INTO agent_state (agent, body) VALUES (?,?) ON CONFLICT (agent) DO UPDATE SET body = excluded.body",
+		id, w.store.packer.pack(c.State))
 	w.heard(id, a.Heard())
 	if kept.Version == 0 || kept.Description != a.Description {
 		w.attributes(id, a.Description)
@@ -166,16 +167,6 @@ func (w *writing) blob(sum fleet.Sum, kind string, marshal func() ([]byte, error
 // leave notes that an agent had a content until now.
 func (w *writing) leave(sum fleet.Sum) {
 	w.exec("UPDATE blobs SET used = ? WHERE hash = ?", time.Now().UnixNano(), sum[:])
-}
-
-func (w *writing) state(id int64, a *fleet.Agent) {
-	raw, err := a.Marshal()
-	if err != nil {
-		w.err = err
-		return
-	}
-	w.exec("INSERT INTO agent_state (agent, body) VALUES (?,?) ON CONFLICT (agent) DO UPDATE SET body = excluded.body",
-		id, w.store.packer.pack(raw))
 }
 
 func (w *writing) heard(id int64, h fleet.Heard) {

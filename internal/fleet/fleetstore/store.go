@@ -56,11 +56,14 @@ type Batch struct {
 type Change struct {
 	Kept Kept
 	Is   *fleet.Agent
+	// State is what Is.Marshal wrote.
+	State []byte
 }
 
 // Kept is what was written of an agent. It shares all with the agent, and takes no memory of its own.
 type Kept struct {
 	Version     uint64 // 0: nothing
+	State       uint64 // a hash of Change.State, good for this process only; 0 where it is not known
 	Description *fleet.Description
 	Health      *fleet.Health
 	Config      *fleet.Config
