@@ -76,6 +76,9 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, "127.0.0.1:4321", cfg.Web.NetAddr.Endpoint)
 	assert.Equal(t, int64(64<<20), cfg.Limits.MaxMessageSize)
 	assert.Equal(t, 90*time.Second, cfg.SilentAfter)
+	assert.Equal(t, 7*24*time.Hour, cfg.RetireAfter)
+	assert.Empty(t, cfg.Database.Path)
+	assert.Equal(t, 30*24*time.Hour, cfg.Database.Retention)
 	assert.False(t, cfg.Insecure)
 }
 
@@ -120,6 +123,15 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"agents body size":      {"agents: {max_request_body_size: 5}", []string{"agents.max_request_body_size:", "limits.max_message_size"}},
 		"web compression":       {"web: {compression_algorithms: [gzip]}", []string{"web.compression_algorithms:"}},
 		"agents cors":           {"agents: {cors: {allowed_origins: ['*']}}", []string{"agents.cors:"}},
+		"retire after negative": {"retire_after: -1s", []string{"retire_after: must be at least 0s, is -1s"}},
+		"retire never":          {"retire_after: 0s", nil},
+		"retention too short":   {"database: {retention: 1m}", []string{"database.retention: must be at least 1h0m0s, is 1m0s"}},
+		"database too small":    {"database: {max_size: 1000}", []string{"database.max_size: must be 0 or at least 1048576, is 1000"}},
+		"database negative":     {"database: {max_size: -1}", []string{"database.max_size:"}},
+		"no identity":           {"identity: {attributes: []}", nil},
+		"identity of nothing":   {"identity: {attributes: [[a], []]}", []string{"identity.attributes[1]: must be a list of 1 to 16 names"}},
+		"identity of no name":   {"identity: {attributes: [[a, '']]}", []string{"identity.attributes[0]:"}},
+		"redaction":             {"redaction: {keys: ['['], allow: [nowhere]}", []string{"redaction: ", "allow[0]"}},
 		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be at least 1s, is 0s"}},
 		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be at least 1s, is -1s"}},
 		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0, max_memory: -1}", []string{

@@ -44,6 +44,7 @@ type Fleet struct {
 	journal    journal
 	ticked     time.Time // the last Tick
 	resumed    time.Time // since when the server hears, after it did not; zero if it always did
+	woke       time.Time // when it last stood still until
 	leaving    bool      // the server is about to close its connections
 	configs    interned[Config]
 	components interned[Components]

@@ -51,7 +51,7 @@ func (f *Fleet) noticeOutageLocked(now time.Time) {
 	if last.IsZero() || now.Sub(last) <= outage {
 		return
 	}
-	f.resumed = now
+	f.resumed, f.woke = now, now
 	f.recordLocked(Event{
 		At: now, Kind: EventServer, To: "resumed",
 		Detail: "it stood still for " + now.Sub(last).Round(time.Second).String(),
@@ -61,7 +61,7 @@ func (f *Fleet) noticeOutageLocked(now time.Time) {
 // ours reports whether a connection that breaks now breaks because of the server, which has just come back from
 // standing still.
 func (f *Fleet) ours(now time.Time) bool {
-	return !f.resumed.IsZero() && now.Sub(f.resumed) < outage
+	return within(f.woke, outage, now)
 }
 
 // Keeping is what somebody who keeps the fleet elsewhere has not kept yet.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,10 +150,10 @@ func (s *sqliteStore) Events(ctx context.Context, q fleet.EventQuery) (fleet.Eve
 }
 
 func (s *sqliteStore) events(ctx context.Context, q fleet.EventQuery) (page fleet.EventPage, err error) {
-	where, args := conditions(q)
+	where, args := found(q)
 	rows, err := s.read.QueryContext(ctx, `SELECT e.id, e.at, e.uid, coalesce(i.name, ''), e.kind, e.subject, e.was, e.became, e.detail
 		FROM events e LEFT JOIN identities i ON i.id = e.identity
-		WHERE `+strings.Join(where, " AND ")+" ORDER BY e.id DESC LIMIT ?", append(args, q.Limit+1)...)
+		WHERE `+where+" ORDER BY e.id DESC LIMIT ?", append(args, q.Limit+1)...)
 	if err != nil {
 		return page, err
 	}
@@ -171,20 +172,31 @@ func (s *sqliteStore) events(ctx context.Context, q fleet.EventQuery) (page flee
 	return page, rows.Err()
 }
 
-// conditions are those of q, in SQL. Times become IDs first, for events come in the order of both.
-func conditions(q fleet.EventQuery) (where []string, args []any) {
-	add := func(text string, values ...any) {
-		where, args = append(where, text), append(args, values...)
-	}
-	add("true")
+// found is the condition of what q wants, in SQL. An agent and its kin are looked for apart, each by its index and no
+// further than a page, and then put together.
+func found(q fleet.EventQuery) (where string, args []any) {
 	const identity = "e.identity = (SELECT id FROM identities WHERE name = ?)"
+	rest, values := conditions(q)
 	switch {
 	case !q.UID.IsZero() && q.Logical != "":
-		add("e.id IN (SELECT id FROM events WHERE uid = ? UNION SELECT id FROM events e WHERE "+identity+")", q.UID.Bytes(), q.Logical)
+		const branch = "SELECT id FROM (SELECT e.id FROM events e WHERE "
+		page := " AND " + rest + " ORDER BY e.id DESC LIMIT ?)"
+		args = slices.Concat([]any{q.UID.Bytes()}, values, []any{q.Limit + 1, q.Logical}, values, []any{q.Limit + 1})
+		return "e.id IN (" + branch + "e.uid = ?" + page + " UNION " + branch + identity + page + ")", args
 	case !q.UID.IsZero():
-		add("e.uid = ?", q.UID.Bytes())
+		return "e.uid = ? AND " + rest, append([]any{q.UID.Bytes()}, values...)
 	case q.Logical != "":
-		add(identity, q.Logical)
+		return identity + " AND " + rest, append([]any{q.Logical}, values...)
+	default:
+		return rest, values
+	}
+}
+
+// conditions are those of q that have nothing to do with an agent.
+func conditions(q fleet.EventQuery) (where string, args []any) {
+	where = "true"
+	add := func(text string, values ...any) {
+		where, args = where+" AND "+text, append(args, values...)
 	}
 	if q.Before != 0 {
 		add("e.id < ?", int64(q.Before))
