@@ -122,14 +122,20 @@ func TestAttributesAreMaskedByNameAndByShape(t *testing.T) {
 		{Key: "api_token", Value: textValue("another-hunter2")},
 		{Key: "team", Value: textValue("payments")},
 		{Key: "note", Value: textValue("see https://u:hunter2hunter2@h/")},
-		{Key: "db.password", Value: bytesValue}, {Key: "lines", Value: list}, {Key: "map", Value: nested},
+		{Key: "db.password", Value: bytesValue},
+		{Key: "lines", Value: list},
+		{Key: "map", Value: nested},
 	}
 	f.Report(testConn, reportOf("a", msg), testNow)
 	a, _ := f.Agent(scenarioUID("a"))
 	assert.Equal(t, []Attribute{
-		{Key: "api_token", Value: redact.Mask}, {Key: "api_token", Value: redact.Mask}, {Key: "team", Value: "payments"},
-		{Key: "note", Value: "see https://u:[REDACTED]@h/"}, {Key: "db.password", Value: []byte(redact.Mask)},
-		{Key: "lines", Value: []any{"Bearer [REDACTED]"}}, {Key: "map", Value: []Attribute{{Key: "password", Value: redact.Mask}}},
+		{Key: "api_token", Value: redact.Mask},
+		{Key: "api_token", Value: redact.Mask},
+		{Key: "team", Value: "payments"},
+		{Key: "note", Value: "see https://u:[REDACTED]@h/"},
+		{Key: "db.password", Value: []byte(redact.Mask)},
+		{Key: "lines", Value: []any{"Bearer [REDACTED]"}},
+		{Key: "map", Value: []Attribute{{Key: "password", Value: redact.Mask}}},
 	}, a.Description.NonIdentifying)
 	assert.NotContains(t, a.search, "hunter2")
 }

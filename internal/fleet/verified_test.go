@@ -15,21 +15,17 @@ import (
 const componentsFlag = uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportAvailableComponents)
 
 // collectorList is a list as a Collector tells it, with its hash.
-func collectorList(withList bool) *protobufs.AvailableComponents {
-	hash := sha256.Sum256([]byte("receiver:otlp=m v1;processor:exporter:otlp=m v1;kafka=m v2;extension:connector:"))
-	out := &protobufs.AvailableComponents{Hash: hash[:]}
-	if withList {
-		out.Components = map[string]*protobufs.ComponentDetails{
+func collectorList() *protobufs.AvailableComponents {
+	hash := sha256.Sum256([]byte("receiver:otlp=m v1;processor:exporter:kafka=m v2;otlp=m v1;extension:connector:"))
+	return &protobufs.AvailableComponents{
+		Hash: hash[:],
+		Components: map[string]*protobufs.ComponentDetails{
 			"receivers":  {SubComponentMap: map[string]*protobufs.ComponentDetails{"otlp": module("m v1")}},
 			"processors": {},
 			"exporters":  {SubComponentMap: map[string]*protobufs.ComponentDetails{"otlp": module("m v1"), "kafka": module("m v2")}},
 			"extensions": {}, "connectors": {},
-		}
-		// Sorted by type, as Collectors do.
-		hash := sha256.Sum256([]byte("receiver:otlp=m v1;processor:exporter:kafka=m v2;otlp=m v1;extension:connector:"))
-		out.Hash = hash[:]
+		},
 	}
-	return out
 }
 
 func module(ref string) *protobufs.ComponentDetails {
@@ -46,7 +42,7 @@ func tell(f *Fleet, name string, list *protobufs.AvailableComponents) (asked boo
 
 func TestAListIsKnownByItsHashIfItIsWhatTheHashSays(t *testing.T) {
 	f := New(Settings{})
-	whole := collectorList(true)
+	whole := collectorList()
 	hashOnly := func() *protobufs.AvailableComponents { return &protobufs.AvailableComponents{Hash: whole.Hash} }
 	assert.True(t, tell(f, "first", hashOnly()), "nobody has told it yet")
 	assert.False(t, tell(f, "second", whole))
@@ -61,7 +57,7 @@ func TestAListIsKnownByItsHashIfItIsWhatTheHashSays(t *testing.T) {
 
 func TestAListThatIsForgottenIsNotKnown(t *testing.T) {
 	f := New(Settings{MaxAgents: 1})
-	tell(f, "a", collectorList(true))
+	tell(f, "a", collectorList())
 	f.Disconnected(testConn, testNow)
 	f.Report(Conn{ID: 2, Transport: TransportWebSocket}, reportOf("b", fullReport(0)), testNow)
 	assert.Empty(t, f.verified)
@@ -70,13 +66,15 @@ func TestAListThatIsForgottenIsNotKnown(t *testing.T) {
 // TestNobodyCanMakeAHashStandForAnotherList tries what an agent could tell to make others look different.
 func TestNobodyCanMakeAHashStandForAnotherList(t *testing.T) {
 	hashOf := func(s string) []byte { h := sha256.Sum256([]byte(s)); return h[:] }
-	honest := collectorList(true).Hash
+	honest := collectorList().Hash
 	for name, spoil := range map[string]func(*protobufs.AvailableComponents){
 		"another list": func(l *protobufs.AvailableComponents) {
 			l.Components["exporters"].SubComponentMap["evil"] = module("m v1")
 		},
-		"one less":       func(l *protobufs.AvailableComponents) { delete(l.Components["exporters"].SubComponentMap, "otlp") },
-		"another module": func(l *protobufs.AvailableComponents) { l.Components["receivers"].SubComponentMap["otlp"] = module("evil v1") },
+		"one less": func(l *protobufs.AvailableComponents) { delete(l.Components["exporters"].SubComponentMap, "otlp") },
+		"another module": func(l *protobufs.AvailableComponents) {
+			l.Components["receivers"].SubComponentMap["otlp"] = module("evil v1")
+		},
 		"more metadata": func(l *protobufs.AvailableComponents) {
 			d := l.Components["receivers"].SubComponentMap["otlp"]
 			d.Metadata = append(d.Metadata, &protobufs.KeyValue{Key: "note", Value: textValue("evil")})
@@ -103,7 +101,7 @@ func TestNobodyCanMakeAHashStandForAnotherList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := New(Settings{})
-			list := collectorList(true)
+			list := collectorList()
 			spoil(list)
 			list.Hash = honest
 			tell(f, "evil", list)
@@ -114,7 +112,7 @@ func TestNobodyCanMakeAHashStandForAnotherList(t *testing.T) {
 		})
 	}
 	f := New(Settings{Limits: Limits{MaxNameBytes: 4}})
-	list := collectorList(true)
+	list := collectorList()
 	list.Components["receivers"].SubComponentMap["a-long-name"] = module("m v1")
 	list.Hash = hashOf("receiver:…[cut]=…[cut];")
 	tell(f, "cut", list)

@@ -5,7 +5,6 @@ package fleetstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -475,5 +474,5 @@ func TestSetAsideNeverOverwrites(t *testing.T) {
 	_, err = SetAside(path, testNow)
 	require.Error(t, err)
 	_, err = SetAside(filepath.Join(t.TempDir(), "none"), testNow)
-	require.True(t, errors.Is(err, os.ErrNotExist))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

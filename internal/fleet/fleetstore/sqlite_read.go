@@ -151,6 +151,7 @@ func (s *sqliteStore) Events(ctx context.Context, q fleet.EventQuery) (fleet.Eve
 
 func (s *sqliteStore) events(ctx context.Context, q fleet.EventQuery) (page fleet.EventPage, err error) {
 	where, args := found(q)
+	//nolint:gosec // the condition is of fixed texts, and all values are bound
 	rows, err := s.read.QueryContext(ctx, `SELECT e.id, e.at, e.uid, coalesce(i.name, ''), e.kind, e.subject, e.was, e.became, e.detail
 		FROM events e LEFT JOIN identities i ON i.id = e.identity
 		WHERE `+where+" ORDER BY e.id DESC LIMIT ?", append(args, q.Limit+1)...)
