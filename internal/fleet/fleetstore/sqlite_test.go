@@ -190,7 +190,7 @@ func TestComponentsAreFlat(t *testing.T) {
 	assert.Equal(t, []row{
 		{"", "", "", "", "", failing, "", ""},
 		{"pipeline:traces", "traces", "pipeline", "traces", "traces", failing, "", ""},
-		{"pipeline:traces > exporter:otlp/2", "traces", "exporter", "otlp", "otlp/2", failing, "connection 1 refused", "connection # refused"},
+		{"pipeline:traces > exporter:otlp/2", "traces", "exporter", "otlp", "otlp/2", failing, "connection 1 refused", "connection <n> refused"},
 	}, got)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetproblem"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -253,5 +254,5 @@ func (w *writing) component(id int64, path string, part fleet.Part) {
 		VALUES (?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (agent, path) DO UPDATE SET healthy = excluded.healthy, status = excluded.status,
 		error = excluded.error, alike = excluded.alike, since = excluded.since`,
-		id, path, part.Pipeline, kind, typ, name, h.Healthy, h.Status, h.LastError, fleet.AlikeError(h.LastError), h.Since.UnixNano())
+		id, path, part.Pipeline, kind, typ, name, h.Healthy, h.Status, h.LastError, fleetproblem.Normalize(h.LastError), h.Since.UnixNano())
 }
