@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/wsframe"
 )
 
 // patience is how long a test waits for what must come. It is no measure of anything.
@@ -211,7 +212,7 @@ func (p *peer) readFrame() (opcode, []byte, error) {
 	require.Equal(p.t, byte(0x80), head[0]&0xf0, "the server neither fragments nor uses extensions")
 	require.Zero(p.t, head[1]&0x80, "a server does not mask")
 	length := int(head[1])
-	if extra := extendedLength(head[1]); extra > 0 {
+	if extra := wsframe.ExtendedLength(head[1]); extra > 0 {
 		rest := make([]byte, 8)
 		if _, err := io.ReadFull(p.in, rest[8-extra:]); err != nil {
 			return 0, nil, err

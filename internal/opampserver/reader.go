@@ -13,7 +13,7 @@ func (c *conn) readMessage() (payload []byte, complete bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		if head.op.control() {
+		if head.Op.Control() {
 			if err := c.readControl(head); err != nil || !fragments {
 				return nil, false, err
 			}
@@ -22,14 +22,14 @@ func (c *conn) readMessage() (payload []byte, complete bool, err error) {
 		if err := c.admit(head, fragments); err != nil {
 			return nil, false, err
 		}
-		if head.fin && !fragments && head.length <= int64(len(c.in)-maxInHeader) {
+		if head.Fin && !fragments && head.Length <= int64(len(c.in)-maxInHeader) {
 			payload, err := c.readInline(head)
 			return payload, true, err
 		}
 		if err := c.readPayload(head); err != nil {
 			return nil, false, err
 		}
-		if head.fin {
+		if head.Fin {
 			return c.message.b, true, nil
 		}
 		fragments = true
@@ -60,11 +60,11 @@ func (c *conn) admit(head frameHeader, within bool) error {
 	most := c.server.settings.MaxMessageSize
 	left := most + messageHeader - int64(c.arrived())
 	switch {
-	case within != (head.op == opContinuation):
+	case within != (head.Op == opContinuation):
 		return closing(closeProtocol, ReasonProtocol, "%w: fragments out of order", errFrame)
-	case head.op == opText:
+	case head.Op == opText:
 		return closing(closeUnsupported, ReasonTextFrame, "text frame: OpAMP messages are binary")
-	case head.length > left:
+	case head.Length > left:
 		return closing(closeTooBig, ReasonTooLarge, "message of more than %d bytes", most)
 	default:
 		return nil
@@ -82,12 +82,12 @@ func (c *conn) arrived() int {
 // readInline reads a payload that fits into in, where it costs no buffer: most
 // messages are heartbeats.
 func (c *conn) readInline(head frameHeader) ([]byte, error) {
-	b, err := c.need(int(head.length))
+	b, err := c.need(int(head.Length))
 	if err != nil {
 		return nil, err
 	}
-	payload := b[:head.length]
-	unmask(payload, head.mask)
+	payload := b[:head.Length]
+	unmask(payload, head.Mask)
 	c.start += len(payload)
 	return payload, nil
 }
@@ -103,14 +103,14 @@ func (c *conn) readPayload(head frameHeader) error {
 		c.message = buf
 	}
 	begin := len(c.message.b)
-	for left := int(head.length); left > 0; {
+	for left := int(head.Length); left > 0; {
 		n, err := c.readSome(left)
 		if err != nil {
 			return err
 		}
 		left -= n
 	}
-	unmask(c.message.b[begin:], head.mask)
+	unmask(c.message.b[begin:], head.Mask)
 	return nil
 }
 
@@ -148,7 +148,7 @@ func (c *conn) readControl(head frameHeader) error {
 	if err != nil {
 		return err
 	}
-	switch head.op {
+	switch head.Op {
 	case opPing:
 		return c.control(opPong, payload)
 	case opClose:
