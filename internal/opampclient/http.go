@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -159,7 +160,7 @@ func (c *Client) post(ctx context.Context, body []byte, encoding string) (*http.
 	// Not sent (it has no value), but net/http then tries once more where a kept
 	// connection was closed under it. The same report twice does no harm.
 	req.Header["Idempotency-Key"] = []string{}
-	return c.noRedirects().Do(req)
+	return opampdial.NoRedirects(c.set.HTTPClient).Do(req)
 }
 
 func (c *Client) readReply(resp *http.Response) (*protobufs.ServerToAgent, int, *failure) {

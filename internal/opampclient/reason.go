@@ -10,12 +10,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -86,7 +83,7 @@ func refusal(resp *http.Response) *failure {
 		f.err = fmt.Errorf("server answered %s: redirects are not followed, set the endpoint to the final address", statusText(code))
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
 		f.reason = ReasonThrottled
-		f.retryAfter = cmp.Or(retryAfter(resp.Header, time.Now()), throttledPause)
+		f.retryAfter = cmp.Or(opampdial.RetryAfter(resp.Header, time.Now()), throttledPause)
 	case code == http.StatusRequestEntityTooLarge:
 		f.tooBig = true
 	case code < 300, code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
@@ -99,26 +96,9 @@ func statusText(code int) string {
 	return fmt.Sprintf("%d %s", code, http.StatusText(code))
 }
 
-// retryAfter reads seconds or a date; what makes no sense is no word on it. A date is
-// taken by the server's own clock, if it tells the time: ours may be wrong.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = theirs
-	}
-	return max(0, at.Sub(now))
-}
-
 // broken is the failure that an error of the network, TLS or the WebSocket means.
 func broken(err error) *failure {
-	return &failure{reason: reasonOf(err), err: withoutURL(err)}
+	return &failure{reason: reasonOf(err), err: opampdial.WithoutURL(err)}
 }
 
 func reasonOf(err error) Reason {
@@ -165,14 +145,4 @@ func reasonOf(err error) Reason {
 // ofProxy recognizes the errors of the proxies that net/http itself dials.
 func ofProxy(err *net.OpError) bool {
 	return err.Op == "proxyconnect" || strings.HasPrefix(err.Op, "socks")
-}
-
-// withoutURL drops the address that net/http puts in front of an error: its query may
-// hold a token, and the endpoint is logged beside it anyway.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }

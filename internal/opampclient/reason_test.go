@@ -36,7 +36,7 @@ func TestRetryAfter(t *testing.T) {
 		epoch.AddDate(0, 0, 10).Format(http.TimeFormat):     240 * time.Hour,
 	}
 	for value, want := range tests {
-		assert.Equal(t, want, retryAfter(http.Header{"Retry-After": {value}}, epoch), "Retry-After: %s", value)
+		assert.Equal(t, want, opampdial.RetryAfter(http.Header{"Retry-After": {value}}, epoch), "Retry-After: %s", value)
 	}
 }
 
@@ -49,7 +49,7 @@ func TestRetryAfterADateGoesByTheServersClock(t *testing.T) {
 			"Date":        {theirs.Format(http.TimeFormat)},
 			"Retry-After": {theirs.Add(40 * time.Second).Format(http.TimeFormat)},
 		}
-		assert.Equal(t, 40*time.Second, retryAfter(h, epoch), "skew %s", skew)
+		assert.Equal(t, 40*time.Second, opampdial.RetryAfter(h, epoch), "skew %s", skew)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -123,20 +124,9 @@ func (c *Client) header() http.Header {
 	return h
 }
 
-// noRedirects is the caller's client with our redirect policy.
-func (c *Client) noRedirects() *http.Client {
-	client := *c.set.HTTPClient
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if client.Transport == nil {
-		client.Transport = http.DefaultTransport
-	}
-	client.Transport = oneHop{client.Transport}
-	return &client
-}
-
 // upgradeClient is a client for one dial, which keeps hold of the upgraded connection.
 func (c *Client) upgradeClient() (*http.Client, *rawConn) {
-	client := c.noRedirects()
+	client := opampdial.NoRedirects(c.set.HTTPClient)
 	raw := &rawConn{base: client.Transport}
 	client.Transport = raw
 	client.Timeout = 0 // of the whole connection, were it set

@@ -53,8 +53,12 @@ type conn struct {
 	info   ConnInfo
 	net    net.Conn
 
-	// Set once, by Shutdown.
-	leaving atomic.Bool
+	// Set once, by Shutdown or Dismiss.
+	leaving   atomic.Bool
+	dismissed atomic.Pointer[closeError] // why, if not because of a shutdown; set before leaving
+
+	session Session      // fixed before run; nil: the messages are the Handler's
+	heard   atomic.Int64 // with a session: nanoseconds since the server was made, of the last byte
 
 	mu      sync.Mutex
 	out     *outbox // guarded by mu: nil while nothing waits to be written
@@ -126,12 +130,15 @@ func (c *conn) finish(err error) {
 	c.part(err)
 	c.awaitWriter()
 	c.server.untrack(c)
-	c.server.closed(c.info)
+	c.server.closed(c)
 }
 
 // answer hands one message to the Handler and sends its reply: every message is
 // answered, a malformed one with what was wrong (ServerErrorResponse).
 func (c *conn) answer(payload []byte) error {
+	if c.session != nil {
+		return c.pass(payload)
+	}
 	reply, reason, err := c.server.heed(c.info, payload, opampwire.ParseFrame, c.dropMessage)
 	if err != nil {
 		return c.refuse(reason, err)
@@ -259,7 +266,7 @@ func (c *conn) readError(err error) error {
 	settings := c.server.settings
 	switch {
 	case c.leaving.Load():
-		return errGoingAway()
+		return c.parting()
 	case c.busy:
 		return closing(closePolicy, ReasonSlowMessage, "message takes longer than %s, or comes slower than %d bytes/s", settings.MessageTimeout, leastRate)
 	case !c.spoken:
@@ -293,11 +300,12 @@ func (c *conn) read(p []byte) (int, error) {
 			return 0, err
 		}
 		if c.leaving.Load() { // looked at after the deadline was set: see goAway
-			return 0, errGoingAway()
+			return 0, c.parting()
 		}
 		n, err := c.net.Read(p)
 		if n > 0 {
 			c.pings = 0
+			c.hear()
 			return n, nil
 		}
 		if err == nil {

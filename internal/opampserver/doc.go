@@ -17,6 +17,9 @@
 // writer that lives only while something is queued takes turns with the replies, a
 // whole frame each. A connection to which nothing is sent pays one pointer for it.
 //
+// A [Relay] instead of a Handler takes the bytes of each message and answers through the
+// same queue, or not at all.
+//
 // # Frames
 //
 // WebSocket frames (RFC 6455) are read here rather than by a library because of

@@ -106,6 +106,11 @@ func contentEncoding(r *http.Request) encoding {
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request, info ConnInfo) (fault error) {
 	defer s.contain(info.RemoteAddr, &fault)
 	deadlines := http.NewResponseController(w)
+	if s.relay != nil {
+		// net/http sets the deadline for writing when a request comes, and this answer
+		// may have to come from afar.
+		_ = deadlines.SetWriteDeadline(time.Time{})
+	}
 	reply, reason, err := s.readExchange(deadlines, r, info)
 	_ = deadlines.SetWriteDeadline(time.Now().Add(s.settings.WriteTimeout))
 	switch {
@@ -113,7 +118,10 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, info ConnInfo)
 		s.respond(w, r, http.StatusOK, reply)
 	case reason == ReasonMalformed || reason == ReasonBadInstanceUID:
 		s.ledger.note(reason, info.RemoteAddr, err)
-		s.respond(w, r, http.StatusBadRequest, badRequest(err))
+		refusal, _, _ := marshalled(badRequest(err)) // texts of ours
+		s.respond(w, r, http.StatusBadRequest, refusal)
+	case reason == "":
+		s.turnAway(w, r, err)
 	default:
 		s.Deny(w, r, statusOf(reason), reason, err)
 	}
@@ -126,16 +134,18 @@ func statusOf(reason Reason) int {
 		return http.StatusRequestEntityTooLarge
 	case ReasonSlowMessage:
 		return http.StatusRequestTimeout
-	case ReasonMemory:
+	case ReasonMemory, ReasonShutdown:
 		return http.StatusServiceUnavailable
+	case ReasonReply:
+		return http.StatusInternalServerError
 	default: // ReasonIncomplete
 		return http.StatusBadRequest
 	}
 }
 
-// readExchange reads and decodes the body, and asks the Handler.
+// readExchange reads the body and asks the Handler, or the Relay. The answer is encoded.
 func (s *Server) readExchange(deadlines *http.ResponseController, r *http.Request, info ConnInfo,
-) (*protobufs.ServerToAgent, Reason, error) {
+) ([]byte, Reason, error) {
 	body := &chargedReader{
 		budget: s.budget, src: r.Body, claim: newClaim(r.RemoteAddr), progress: s.keepPace(deadlines),
 	}
@@ -151,7 +161,22 @@ func (s *Server) readExchange(deadlines *http.ResponseController, r *http.Reques
 			return nil, bodyReason(err), err
 		}
 	}
-	return s.heed(info, data, opampwire.ParseMessage, body.release)
+	if s.relay != nil {
+		return s.passExchange(r, info, data)
+	}
+	reply, reason, err := s.heed(info, data, opampwire.ParseMessage, body.release)
+	if err != nil {
+		return nil, reason, err
+	}
+	return marshalled(reply)
+}
+
+func marshalled(reply *protobufs.ServerToAgent) ([]byte, Reason, error) {
+	data, err := proto.Marshal(reply)
+	if err != nil {
+		return nil, ReasonReply, err
+	}
+	return data, "", nil
 }
 
 // keepPace moves the deadline for reading with what has come.
@@ -197,12 +222,8 @@ func bodyReason(err error) Reason {
 }
 
 // respond writes a reply, compressed where that is welcome and worth it.
-func (s *Server) respond(w http.ResponseWriter, r *http.Request, status int, reply *protobufs.ServerToAgent) {
-	data, err := proto.Marshal(reply)
-	if err == nil {
-		err = s.sendable(len(data))
-	}
-	if err != nil {
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, status int, data []byte) {
+	if err := s.sendable(len(data)); err != nil {
 		s.Deny(w, r, http.StatusInternalServerError, ReasonReply, err)
 		return
 	}

@@ -98,9 +98,13 @@ func (s *Server) contain(peer string, err *error) {
 	*err = &closeError{code: closeInternalError, err: errFault} // counted already
 }
 
-// closed tells the Handler that a WebSocket has ended.
-func (s *Server) closed(c ConnInfo) {
+// closed tells the Handler, or the session, that a WebSocket has ended.
+func (s *Server) closed(c *conn) {
 	var err error
-	defer s.contain(c.RemoteAddr, &err)
-	s.handler.OnClose(c)
+	defer s.contain(c.info.RemoteAddr, &err)
+	if c.session != nil {
+		c.session.Closed()
+		return
+	}
+	s.handler.OnClose(c.info)
 }

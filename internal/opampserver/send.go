@@ -56,6 +56,10 @@ func (s *Server) push(id uint64, size int, encode func(room []byte) ([]byte, err
 		s.ledger.count(ReasonNotConnected)
 		return fmt.Errorf("%w: %d", ErrNotConnected, id)
 	}
+	return s.pushTo(c, size, encode)
+}
+
+func (s *Server) pushTo(c *conn, size int, encode func(room []byte) ([]byte, error)) error {
 	if err := s.sendable(size); err != nil {
 		s.ledger.note(ReasonReply, c.info.RemoteAddr, err)
 		return err

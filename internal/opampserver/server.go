@@ -62,7 +62,9 @@ var (
 type Server struct {
 	// Fixed at construction.
 	settings Settings
-	handler  Handler
+	handler  Handler // nil with a relay
+	relay    Relay   // nil with a handler
+	made     time.Time
 	ledger   *ledger
 	budget   *budget
 	unzip    chan struct{} // a slot for each body that is being decompressed
@@ -84,11 +86,17 @@ type Server struct {
 
 // New returns a Server that serves with h until Shutdown.
 func New(s Settings, h Handler) *Server {
+	server := newServer(s)
+	server.handler = h
+	return server
+}
+
+func newServer(s Settings) *Server {
 	s = s.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		settings: s,
-		handler:  h,
+		made:     time.Now(),
 		ledger:   newLedger(s.Logger),
 		budget:   newBudget(s.MaxBufferedBytes, s.MaxMessageSize),
 		unzip:    make(chan struct{}, costlySlots()),
@@ -131,10 +139,14 @@ func foreignOrigin(r *http.Request) bool {
 // that was not read ends the connection: waiting for it would be waiting on the peer.
 func (s *Server) Deny(w http.ResponseWriter, r *http.Request, status int, reason Reason, err error) {
 	s.ledger.note(reason, r.RemoteAddr, err)
+	s.deny(w, r, status, err)
+}
+
+func (s *Server) deny(w http.ResponseWriter, r *http.Request, status int, err error) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", retryAfter())
 	}
 	http.Error(w, err.Error(), status)

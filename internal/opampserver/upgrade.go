@@ -100,6 +100,10 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) (*conn, error) 
 		return nil, errors.Join(errEarlyData, nc.Close())
 	}
 	c := s.newConn(nc, r.RemoteAddr)
+	if s.relay != nil {
+		c.hear()
+		c.session = s.relay.Open(c, r)
+	}
 	if err := writeWithin(nc, head, handshakeTimeout); err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}

@@ -28,6 +28,13 @@ func AppendHeartbeat(dst []byte, uid InstanceUID, seq uint64) []byte {
 	return protowire.AppendVarint(dst, seq)
 }
 
+// AppendAcknowledgement appends an encoded ServerToAgent that says nothing but whom it is
+// for.
+func AppendAcknowledgement(dst []byte, uid InstanceUID) []byte {
+	dst = protowire.AppendTag(dst, fieldInstanceUID, protowire.BytesType)
+	return protowire.AppendBytes(dst, uid[:])
+}
+
 // AppendGoodbye appends the frame of an AgentToServer with agent_disconnect.
 func AppendGoodbye(dst []byte, uid InstanceUID, seq uint64) []byte {
 	dst = AppendHeartbeat(dst, uid, seq)

@@ -28,16 +28,25 @@ func AppendFrame(dst []byte, m proto.Message) ([]byte, error) {
 // ParseFrame decodes the payload of a binary WebSocket frame into m. A message may
 // be empty, its header may not: what has no header predates the specification.
 func ParseFrame(frame []byte, m proto.Message) error {
+	message, err := Unframe(frame)
+	if err != nil {
+		return err
+	}
+	return ParseMessage(message, m)
+}
+
+// Unframe is the message in the payload of a binary WebSocket frame, as it is encoded.
+func Unframe(frame []byte) ([]byte, error) {
 	header, n := binary.Uvarint(frame)
 	switch {
 	case n == 0:
-		return fmt.Errorf("%w: frame without a complete header", ErrMalformed)
+		return nil, fmt.Errorf("%w: frame without a complete header", ErrMalformed)
 	case n < 0:
-		return fmt.Errorf("%w: header longer than 64 bits", ErrMalformed)
+		return nil, fmt.Errorf("%w: header longer than 64 bits", ErrMalformed)
 	case header != 0:
-		return fmt.Errorf("%w: header is %d, only 0 is defined", ErrMalformed, header)
+		return nil, fmt.Errorf("%w: header is %d, only 0 is defined", ErrMalformed, header)
 	}
-	return ParseMessage(frame[n:], m)
+	return frame[n:], nil
 }
 
 // ParseMessage decodes the body of a plain HTTP exchange into m. A message of more than

@@ -213,8 +213,17 @@ func validCloseCode(code uint16) bool {
 
 // AppendMasked appends a client's unfragmented frame to dst.
 func AppendMasked(dst []byte, op Opcode, mask [4]byte, payload []byte) []byte {
+	dst = AppendMaskedHeader(dst, op, mask, len(payload))
+	dst = append(dst, payload...)
+	Mask(dst[len(dst)-len(payload):], mask)
+	return dst
+}
+
+// AppendMaskedHeader appends the header of a client's unfragmented frame to dst. A payload
+// of so many bytes has to follow, under the mask.
+func AppendMaskedHeader(dst []byte, op Opcode, mask [4]byte, length int) []byte {
 	dst = append(dst, 0x80|byte(op))
-	switch length := len(payload); {
+	switch {
 	case length <= MaxControlPayload:
 		dst = append(dst, 0x80|byte(length))
 	case length <= 0xffff:
@@ -224,8 +233,5 @@ func AppendMasked(dst []byte, op Opcode, mask [4]byte, payload []byte) []byte {
 		dst = append(dst, 0x80|127)
 		dst = binary.BigEndian.AppendUint64(dst, uint64(length))
 	}
-	dst = append(dst, mask[:]...)
-	dst = append(dst, payload...)
-	Mask(dst[len(dst)-len(payload):], mask)
-	return dst
+	return append(dst, mask[:]...)
 }

@@ -1,0 +1,413 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/wsframe"
+)
+
+const (
+	// readBuffer is what a link reads at a time: hundreds of acknowledgements.
+	readBuffer = 32 << 10
+	// mostKept is the largest buffer of a link that is used again.
+	mostKept = 1 << 20
+	// closeLimit bounds the WebSocket close handshake with the server.
+	closeLimit = 500 * time.Millisecond
+)
+
+// How a link ends.
+var (
+	errSilent = errors.New("server is silent and does not answer a ping")
+	errStuck  = errors.New("server does not read")
+	errLeft   = errors.New("gateway is leaving")
+)
+
+// closedError is a Close frame of the server's.
+type closedError struct {
+	code uint16
+	text string
+}
+
+func (e *closedError) Error() string {
+	return fmt.Sprintf("server closed with %d %.200q", e.code, e.text)
+}
+
+// linkSettings bound a link. All are greater than 0.
+type linkSettings struct {
+	maxMessage   int64         // of the server's, in bytes
+	maxQueue     int           // bytes that wait to be written; one message may, whatever its size
+	pingInterval time.Duration // silence after which the server is pinged; a second one ends the link
+	writeTimeout time.Duration
+	onMessage    func(l *link, message []byte) // called by the reader; the message is valid during the call
+	onWritten    func(waited time.Duration)    // called by the writer after each write: how long the oldest message in it had waited
+}
+
+// link is one WebSocket to the server. Whoever has something to send puts frames into a
+// buffer; the writer takes all there is at a time, so a busy link makes few writes.
+type link struct {
+	// Fixed at construction.
+	set    linkSettings
+	conn   io.ReadWriteCloser
+	opened time.Time
+	slot   *slot         // whose connection it is
+	peer   *peer         // whom it serves alone; nil: many
+	wake   chan struct{} // size 1: there is something to write
+	gone   chan struct{} // closed when it has ended
+	work   sync.WaitGroup
+
+	lastRead atomic.Int64 // nanoseconds since opened
+	largest  atomic.Int64 // the largest message that was put, in bytes
+
+	mu     sync.Mutex
+	buf    []byte        // guarded by mu: frames to be written
+	queued int           // guarded by mu: messages in it
+	oldest time.Time     // guarded by mu: when the first of them was put
+	room   chan struct{} // guarded by mu: closed when buf has been taken; nil while nobody waits
+	err    error         // guarded by mu: why it ended; nil while it has not
+
+	unwritten atomic.Int64 // messages that a write did not bring out; set before gone is closed
+}
+
+func newLink(conn io.ReadWriteCloser, s *slot, set linkSettings) *link {
+	return &link{
+		set: set, conn: conn, opened: time.Now(), slot: s, peer: s.lane.peer,
+		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
+}
+
+// run serves the link until it ends, and says why it did.
+func (l *link) run() error {
+	l.work.Go(l.write)
+	l.work.Go(l.watch)
+	l.end(l.read())
+	l.work.Wait()
+	return l.cause()
+}
+
+// end ends the link. The first reason counts.
+func (l *link) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return
+	}
+	l.err = err
+	close(l.gone)
+	_ = l.conn.Close() // whatever waits on it ends
+}
+
+func (l *link) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// leave says goodbye to the server and ends the link, within closeLimit.
+func (l *link) leave() {
+	l.put(wsframe.OpClose, wsframe.ClosePayload(wsframe.CloseNormal, ""), false)
+	timer := time.NewTimer(closeLimit)
+	defer timer.Stop()
+	select {
+	case <-l.gone: // the server has answered and closed
+	case <-timer.C:
+		l.end(errLeft)
+	}
+}
+
+// offer implements carrier. It takes the payload of a frame.
+func (l *link) offer(frame []byte) bool {
+	if l.put(wsframe.OpBinary, frame, true) {
+		l.nudge()
+		return true
+	}
+	return false
+}
+
+// carry queues an encoded message, and waits for room if it must.
+func (l *link) carry(ctx context.Context, message []byte) error {
+	for {
+		room, err := l.putMessage(message)
+		if room == nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-l.gone:
+			return l.cause()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// putMessage queues a message. Where there is no room for it, it returns a channel that is
+// closed when there may be.
+func (l *link) putMessage(message []byte) (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return nil, l.err
+	}
+	if len(l.buf) > 0 && len(l.buf)+len(message) > l.set.maxQueue {
+		if l.room == nil {
+			l.room = make(chan struct{})
+		}
+		return l.room, nil
+	}
+	l.noteLocked(len(message))
+	mask := newMask()
+	l.buf = wsframe.AppendMaskedHeader(l.buf, wsframe.OpBinary, mask, len(message)+1)
+	begin := len(l.buf)
+	l.buf = append(append(l.buf, 0), message...) // the header of a message, and the message
+	wsframe.Mask(l.buf[begin:], mask)
+	l.nudge()
+	return nil, nil
+}
+
+// put queues a frame. A bounded one needs room.
+func (l *link) put(op wsframe.Opcode, payload []byte, bounded bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil || bounded && len(l.buf)+len(payload) > l.set.maxQueue {
+		return false
+	}
+	if op == wsframe.OpBinary {
+		l.noteLocked(len(payload))
+	}
+	l.buf = wsframe.AppendMasked(l.buf, op, newMask(), payload)
+	l.nudge()
+	return true
+}
+
+func (l *link) noteLocked(size int) {
+	if l.queued == 0 {
+		l.oldest = time.Now()
+	}
+	l.queued++
+	if int64(size) > l.largest.Load() {
+		l.largest.Store(int64(size))
+	}
+}
+
+// newMask makes frames unlike what a proxy on the way could take for something else (RFC
+// 6455 section 10.3): the bytes in them are an agent's.
+func newMask() (mask [4]byte) {
+	binary.LittleEndian.PutUint32(mask[:], rand.Uint32()) //nolint:gosec // ChaCha8, seeded by the system
+	return mask
+}
+
+func (l *link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take takes what there is to write, and leaves spare in its place.
+func (l *link) take(spare []byte) (buf []byte, messages int, oldest time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	buf, messages, oldest = l.buf, l.queued, l.oldest
+	l.buf, l.queued = spare[:0], 0
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+	}
+	return buf, messages, oldest
+}
+
+// write writes what is put, until the link ends.
+func (l *link) write() {
+	stuck := time.AfterFunc(time.Hour, func() { l.end(errStuck) })
+	defer stuck.Stop()
+	stuck.Stop()
+	var spare []byte
+	for {
+		select {
+		case <-l.wake:
+		case <-l.gone:
+			_, left, _ := l.take(nil)
+			l.unwritten.Add(int64(left))
+			return
+		}
+		buf, messages, oldest := l.take(spare)
+		if len(buf) == 0 {
+			spare = buf
+			continue
+		}
+		stuck.Reset(l.set.writeTimeout)
+		_, err := l.conn.Write(buf)
+		stuck.Stop()
+		if err != nil {
+			l.unwritten.Add(int64(messages))
+			l.end(err)
+			continue
+		}
+		if messages > 0 {
+			l.set.onWritten(time.Since(oldest))
+		}
+		if spare = buf; cap(spare) > mostKept {
+			spare = nil
+		}
+	}
+}
+
+// watch pings a server that has long said nothing, and ends the link where it goes on:
+// a peer that froze leaves no other trace.
+func (l *link) watch() {
+	timer := time.NewTimer(l.set.pingInterval)
+	defer timer.Stop()
+	pinged := int64(-1) // what had been read when it was pinged
+	for {
+		select {
+		case <-l.gone:
+			return
+		case <-timer.C:
+		}
+		read := l.lastRead.Load()
+		idle := time.Since(l.opened) - time.Duration(read)
+		switch {
+		case idle < l.set.pingInterval:
+			timer.Reset(l.set.pingInterval - idle)
+		case pinged == read:
+			l.end(errSilent)
+		default:
+			pinged = read
+			l.put(wsframe.OpPing, nil, false)
+			timer.Reset(max(2*l.set.pingInterval-idle, l.set.pingInterval/2))
+		}
+	}
+}
+
+// read reads messages until the link ends, and says why it did.
+func (l *link) read() error {
+	r := &linkReader{link: l, in: bufio.NewReaderSize(l.conn, readBuffer)}
+	for {
+		message, err := r.next()
+		if err != nil {
+			return err
+		}
+		l.set.onMessage(l, message)
+	}
+}
+
+// linkReader reads the frames of a server. Owned by read.
+type linkReader struct {
+	link    *link
+	in      *bufio.Reader
+	message []byte // the payload so far
+}
+
+// next is the payload of the next binary message, reassembled. It is valid until the next
+// call.
+func (r *linkReader) next() ([]byte, error) {
+	if cap(r.message) > mostKept {
+		r.message = nil
+	}
+	r.message = r.message[:0]
+	for fragments := false; ; {
+		head, err := r.header()
+		if err != nil {
+			return nil, err
+		}
+		if head.Op.Control() {
+			if err := r.control(head); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		switch {
+		case fragments != (head.Op == wsframe.OpContinuation):
+			return nil, fmt.Errorf("%w: fragments out of order", wsframe.ErrFrame)
+		case head.Op == wsframe.OpText:
+			return nil, fmt.Errorf("%w: text, where OpAMP is binary", wsframe.ErrFrame)
+		case head.Length > r.link.set.maxMessage+1-int64(len(r.message)):
+			return nil, fmt.Errorf("%w: a message of more than %d bytes", errTooLarge, r.link.set.maxMessage)
+		}
+		if err := r.payload(int(head.Length)); err != nil {
+			return nil, err
+		}
+		if head.Fin {
+			return r.message, nil
+		}
+		fragments = true
+	}
+}
+
+// header reads the header of the next frame.
+func (r *linkReader) header() (wsframe.Header, error) {
+	for want := 2; ; {
+		b, err := r.in.Peek(want)
+		if err != nil {
+			return wsframe.Header{}, err
+		}
+		r.alive()
+		head, size, err := wsframe.ParseHeader(b, wsframe.FromServer)
+		if err != nil {
+			return wsframe.Header{}, err
+		}
+		if size <= len(b) {
+			_, err = r.in.Discard(size)
+			return head, err
+		}
+		want = size
+	}
+}
+
+func (r *linkReader) alive() { r.link.lastRead.Store(int64(time.Since(r.link.opened))) }
+
+// payload appends n bytes to message. The buffer grows with what arrives, not with what
+// is announced.
+func (r *linkReader) payload(n int) error {
+	for n > 0 {
+		if len(r.message) == cap(r.message) {
+			grown := make([]byte, len(r.message), min(len(r.message)+n, max(2*cap(r.message), readBuffer)))
+			copy(grown, r.message)
+			r.message = grown
+		}
+		room := r.message[len(r.message):min(cap(r.message), len(r.message)+n)]
+		got, err := r.in.Read(room)
+		r.message = r.message[:len(r.message)+got]
+		n -= got
+		if err != nil {
+			return err
+		}
+		r.alive()
+	}
+	return nil
+}
+
+// control deals with a control frame.
+func (r *linkReader) control(head wsframe.Header) error {
+	payload := make([]byte, head.Length)
+	if _, err := io.ReadFull(r.in, payload); err != nil {
+		return err
+	}
+	switch head.Op {
+	case wsframe.OpPing:
+		r.link.put(wsframe.OpPong, payload, true)
+	case wsframe.OpClose:
+		code, err := wsframe.ParseClose(payload)
+		if err != nil {
+			return err
+		}
+		text := ""
+		if len(payload) > 2 {
+			text = string(payload[2:])
+		}
+		return &closedError{code: code, text: text}
+	}
+	return nil
+}

@@ -1,0 +1,445 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/wsframe"
+)
+
+const (
+	// backoffBase and backoffMax bound the pause between two dials of a lane, before jitter.
+	backoffBase = 500 * time.Millisecond
+	backoffMax  = 30 * time.Second
+	// proven is how long a connection must have lived for the back-off to start anew.
+	proven = 10 * time.Second
+	// growPause is the least time between two connections more.
+	growPause = 5 * time.Second
+	// poolTick is how often the pool looks whether it should grow.
+	poolTick = time.Second
+	// samplePause is the least time between two measurements of how long a server takes to
+	// answer, on one connection.
+	samplePause = 50 * time.Millisecond
+	// sampleLimit ends a measurement that has no end.
+	sampleLimit = 5 * time.Second
+	// forgetLimit is how long a message size that cost a connection is held against agents.
+	forgetLimit = 10 * time.Minute
+)
+
+// pool keeps the connections to the server: a lane each, of which it has more when the
+// server answers slowly.
+type pool struct {
+	// Fixed at construction.
+	set    Settings
+	log    *zap.Logger
+	router *router
+	drop   *drops
+	gw     *Gateway
+	work   sync.WaitGroup
+	wake   chan struct{} // size 1: there may be agents to announce
+
+	active    atomic.Int32 // index of the endpoint in use
+	connected atomic.Int32 // lanes that have a connection
+	limit     atomic.Int64 // bytes: a larger message has cost a connection; 0: none has
+	limited   atomic.Int64 // when, in Unix nanoseconds
+
+	mu    sync.Mutex
+	slots []*slot   // guarded by mu
+	grown time.Time // guarded by mu: the last time that it grew
+}
+
+// slot is what makes a lane's connections.
+type slot struct {
+	// Fixed at construction.
+	pool   *pool
+	name   string
+	lane   *lane
+	header http.Header   // of its handshakes, besides the pool's
+	first  chan struct{} // closed at the first connection, or at a refusal that is final
+
+	refused atomic.Bool // the server will not have this agent; set before first is closed
+	once    sync.Once
+
+	current atomic.Pointer[link]
+	sample  atomic.Pointer[sample]
+	sampled atomic.Int64 // when the last one began: nanoseconds since the gateway was made
+	wait    atomic.Int64 // how long the server takes to answer, smoothed; nanoseconds
+}
+
+// sample is one measurement of how long the server takes to answer.
+type sample struct {
+	uid opampwire.InstanceUID
+	at  moment
+}
+
+func newPool(gw *Gateway) *pool {
+	return &pool{set: gw.set, log: gw.set.Logger, router: gw.router, drop: gw.drop, gw: gw, wake: make(chan struct{}, 1)}
+}
+
+// start begins to connect, and goes on until ctx ends.
+func (p *pool) start(ctx context.Context) {
+	p.work.Go(func() { p.announce(ctx) })
+	switch {
+	case p.set.overHTTP():
+		s := p.newSlot("http", newLane(0), nil)
+		poster := newPoster(p.gw, s)
+		p.router.laneUp(s.lane, poster)
+		for range posterWorkers {
+			p.work.Go(func() { poster.run(ctx) })
+		}
+		return
+	case p.set.Multiplexing == MultiplexPerAgent:
+		return
+	}
+	for range p.set.MinConnections {
+		p.add(ctx)
+	}
+	p.work.Go(func() { p.tend(ctx) })
+}
+
+// add makes one lane more.
+func (p *pool) add(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	number := len(p.slots)
+	s := p.newSlot(fmt.Sprint(number), newLane(number), nil)
+	p.slots = append(p.slots, s)
+	p.grown = time.Now()
+	p.work.Go(func() { s.run(ctx) })
+}
+
+func (p *pool) newSlot(name string, l *lane, header http.Header) *slot {
+	return &slot{pool: p, name: name, lane: l, header: header, first: make(chan struct{})}
+}
+
+func (p *pool) all() []*slot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*slot(nil), p.slots...)
+}
+
+// tend makes the pool grow while the server takes long to answer: it deals with the
+// messages of one connection one after the other.
+func (p *pool) tend(ctx context.Context) {
+	ticker := time.NewTicker(poolTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if slots := p.all(); len(slots) < p.set.MaxConnections && p.slow(slots) {
+			p.log.Info("the server answers slowly, connecting once more",
+				zap.Int("connections", len(slots)+1), zap.Int("max_connections", p.set.MaxConnections))
+			p.add(ctx)
+		}
+	}
+}
+
+// slow says whether all connections are there and most keep agents waiting.
+func (p *pool) slow(slots []*slot) bool {
+	p.mu.Lock()
+	recent := time.Since(p.grown) < growPause
+	p.mu.Unlock()
+	if recent || int(p.connected.Load()) < len(slots) {
+		return false
+	}
+	slow := 0
+	for _, s := range slots {
+		if time.Duration(s.wait.Load()) > p.set.GrowAfter {
+			slow++
+		}
+	}
+	return 2*slow > len(slots)
+}
+
+// announce tells the server of agents after a loss, at a pace.
+func (p *pool) announce(ctx context.Context) {
+	const perTurn = 100
+	pause := time.Second * perTurn / time.Duration(p.set.AnnouncePerSecond)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		case <-timer.C:
+		}
+		n, more := p.router.announce(perTurn, p.gw.now())
+		switch {
+		case more, n > 0:
+			timer.Reset(pause)
+		default:
+			timer.Reset(time.Second) // where a lane had no room
+		}
+	}
+}
+
+func (p *pool) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps s connected until ctx ends.
+func (s *slot) run(ctx context.Context) {
+	failures := 0
+	for {
+		began := time.Now()
+		asked, err := s.converse(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if s.refused.Load() {
+			return
+		}
+		if time.Since(began) >= proven {
+			failures = 0
+		}
+		wait := pause(failures)
+		if asked > 0 {
+			asked = min(asked, s.pool.set.MaxRetryAfter)
+			wait = asked + rand.N(asked/4+1) //nolint:gosec // jitter, not a secret
+		}
+		failures++
+		if s.lane.peer == nil {
+			s.pool.log.Warn("no connection to the OpAMP server", zap.String("upstream", s.name),
+				zap.String("endpoint", printable(s.pool.endpoint().URL)), zap.Duration("retry_in", wait), zap.Error(err))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// pause grows with failures, and is jittered so that gateways that lost their server do not
+// come back as one.
+func pause(failures int) time.Duration {
+	step := backoffMax
+	if failures < 10 {
+		step = min(backoffMax, backoffBase<<failures)
+	}
+	return step/2 + rand.N(step/2+1) //nolint:gosec // jitter, not a secret
+}
+
+func (p *pool) endpoint() Endpoint { return p.set.Endpoints[int(p.active.Load())%len(p.set.Endpoints)] }
+
+// failOver moves on to the next endpoint, unless somebody is connected to this one or has
+// moved on already.
+func (p *pool) failOver(from int32) {
+	if len(p.set.Endpoints) > 1 && p.connected.Load() == 0 {
+		next := (from + 1) % int32(len(p.set.Endpoints)) //nolint:gosec // a handful
+		if p.active.CompareAndSwap(from, next) {
+			p.log.Warn("trying the next endpoint", zap.String("endpoint", printable(p.set.Endpoints[next].URL)))
+		}
+	}
+}
+
+// converse has one connection, from dial to close. It returns how long the server asked to
+// be left alone.
+func (s *slot) converse(ctx context.Context) (time.Duration, error) {
+	p := s.pool
+	index := p.active.Load()
+	endpoint := p.set.Endpoints[index]
+	dialing, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
+	conn, err := opampdial.Upgrade(dialing, endpoint.Client, endpoint.URL, s.handshake())
+	cancel()
+	if err != nil {
+		p.set.Observer.Dialled(dialReason(err))
+		p.failOver(index)
+		return s.turnedDown(err)
+	}
+	p.set.Observer.Dialled("ok")
+	l := newLink(conn, s, linkSettings{
+		maxMessage: p.set.MaxMessageSize, maxQueue: p.set.MaxUpstreamQueue,
+		pingInterval: p.set.UpstreamPing, writeTimeout: p.set.WriteTimeout,
+		onMessage: func(l *link, message []byte) { p.gw.fromServer(s, l, message) },
+		onWritten: func(waited time.Duration) { p.set.Observer.Forwarded(Up, waited) },
+	})
+	s.sample.Store(nil)
+	s.current.Store(l)
+	p.router.laneUp(s.lane, l)
+	p.connected.Add(1)
+	s.once.Do(func() { close(s.first) })
+	p.nudge()
+	if s.lane.peer == nil {
+		p.log.Info("connected to the OpAMP server", zap.String("upstream", s.name), zap.String("endpoint", printable(endpoint.URL)))
+	}
+	stop := context.AfterFunc(ctx, l.leave)
+	err = l.run()
+	stop()
+	p.connected.Add(-1)
+	p.router.laneDown(s.lane, l)
+	s.current.Store(nil)
+	p.nudge()
+	p.drop.note(ReasonUpstreamLost, l.unwritten.Load(), err)
+	p.set.Observer.Lost(lostReason(err))
+	s.blame(l, err)
+	return 0, err
+}
+
+// handshake is the header of a handshake.
+func (s *slot) handshake() http.Header {
+	h := s.pool.set.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	for name, values := range s.header {
+		h[name] = values
+	}
+	return h
+}
+
+// turnedDown is how long the server wants to be left alone. One that refuses the agent
+// whose connection it is is taken at its word.
+func (s *slot) turnedDown(err error) (time.Duration, error) {
+	var status *opampdial.StatusError
+	if !errors.As(err, &status) {
+		return 0, err
+	}
+	switch status.Code {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return opampdial.RetryAfter(status.Header, time.Now()), err
+	case http.StatusUnauthorized, http.StatusForbidden:
+		if s.lane.peer != nil {
+			s.refused.Store(true)
+			s.once.Do(func() { close(s.first) })
+		}
+	}
+	return 0, err
+}
+
+// blame remembers the size of a message for which the server has closed the connection. Who
+// sends one like it again would close it again, for everybody.
+func (s *slot) blame(l *link, err error) {
+	var closed *closedError
+	if !errors.As(err, &closed) || closed.code != wsframe.CloseTooBig {
+		return
+	}
+	size := l.largest.Load()
+	if size <= 0 {
+		return
+	}
+	p := s.pool
+	if was := p.limit.Load(); was == 0 || size < was {
+		p.limit.Store(size)
+	}
+	p.limited.Store(time.Now().UnixNano())
+	p.log.Warn("the server closed a connection because of a message that it finds too large; messages of that size are refused from now on",
+		zap.Int64("bytes", size), zap.Duration("for", forgetLimit), zap.String("remedy", "set limits.max_message_size to the server's limit"))
+}
+
+// tooLarge says whether the server has closed a connection for a message of so many bytes.
+func (p *pool) tooLarge(size int) bool {
+	limit := p.limit.Load()
+	if limit == 0 || int64(size) < limit {
+		return false
+	}
+	if time.Since(time.Unix(0, p.limited.Load())) > forgetLimit {
+		p.limit.CompareAndSwap(limit, 0)
+		return false
+	}
+	return true
+}
+
+// noteSent begins a measurement, now and then.
+func (s *slot) noteSent(uid opampwire.InstanceUID, now moment) {
+	if now-moment(s.sampled.Load()) < samplePause {
+		return
+	}
+	if open := s.sample.Load(); open != nil && now-open.at < sampleLimit {
+		return
+	}
+	s.sampled.Store(int64(now))
+	s.sample.Store(&sample{uid: uid, at: now})
+}
+
+// noteAnswer ends one.
+func (s *slot) noteAnswer(uid opampwire.InstanceUID, now moment) {
+	open := s.sample.Load()
+	if open == nil || open.uid != uid || !s.sample.CompareAndSwap(open, nil) {
+		return
+	}
+	was := s.wait.Load()
+	s.wait.Store(was + (int64(now-open.at)-was)/4)
+}
+
+// dialReason is a word on why there is no connection.
+func dialReason(err error) string {
+	var (
+		status  *opampdial.StatusError
+		dns     *net.DNSError
+		timeout interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &status):
+		switch status.Code {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return "unauthorized"
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			return "throttled"
+		default:
+			return "http_status"
+		}
+	case errors.Is(err, opampdial.ErrAuth):
+		return "auth"
+	case errors.Is(err, opampdial.ErrProxy), errors.Is(err, opampdial.ErrProxyAuth):
+		return "proxy"
+	case errors.As(err, &dns):
+		return "dns"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	default:
+		return "network"
+	}
+}
+
+// lostReason is a word on why a connection ended.
+func lostReason(err error) string {
+	var closed *closedError
+	switch {
+	case errors.As(err, &closed):
+		return "closed_by_server"
+	case errors.Is(err, errSilent):
+		return "silent"
+	case errors.Is(err, errStuck):
+		return "stuck"
+	case errors.Is(err, errLeft):
+		return "shutdown"
+	case errors.Is(err, wsframe.ErrFrame), errors.Is(err, opampwire.ErrMalformed):
+		return "protocol"
+	case errors.Is(err, errTooLarge):
+		return "too_large"
+	case errors.Is(err, io.EOF):
+		return "closed_by_server"
+	default:
+		return "network"
+	}
+}

@@ -1,0 +1,122 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Reason says in a word why a message was not forwarded or an agent was sent away. The set
+// is closed, so that it can label a metric. What ends a connection before the gateway has
+// a message of it has a Reason of opampserver's.
+type Reason string
+
+// From agents.
+const (
+	ReasonNoUpstream     Reason = "no_upstream"     // no connection to the server: made up for by the announcement
+	ReasonUpstreamQueue  Reason = "upstream_queue"  // no room for it within the write timeout
+	ReasonUpstreamLost   Reason = "upstream_lost"   // queued when the connection to the server ended
+	ReasonUpstreamFailed Reason = "upstream_failed" // over plain HTTP: no answer, or not a good one
+	ReasonUpstreamLimit  Reason = "upstream_limit"  // larger than what the server has closed a connection for
+	ReasonDuplicate      Reason = "duplicate"       // another connection has the instance UID
+	ReasonReidentified   Reason = "reidentified"    // the same, and it was given another one
+	ReasonMaxAgents      Reason = "max_agents"      // limits.max_agents
+	ReasonConnectionFull Reason = "connection_full" // limits.max_agents_per_connection
+	ReasonReserved       Reason = "reserved"        // it speaks by a capability that is the gateway's
+	ReasonMalformed      Reason = "malformed"       // not an OpAMP message
+)
+
+// From the server.
+const (
+	ReasonUnknownUID      Reason = "unknown_uid"      // for an agent that is not here
+	ReasonNoUID           Reason = "no_uid"           // for nobody, on a connection of many
+	ReasonForeignUID      Reason = "foreign_uid"      // for another agent, on the connection of one
+	ReasonAgentGone       Reason = "agent_gone"       // for an agent whose connection has ended
+	ReasonAgentSlow       Reason = "agent_slow"       // for an agent with too much waiting: it is closed
+	ReasonMailboxFull     Reason = "mailbox_full"     // for an agent that polls too seldom
+	ReasonSuperseded      Reason = "superseded"       // a bare acknowledgement, for an agent that polls, by a message that says more
+	ReasonServerMalformed Reason = "server_malformed" // not an OpAMP message
+	ReasonServerTooLarge  Reason = "server_too_large" // more than limits.max_message_size
+)
+
+// Reasons lists every Reason there is.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonNoUpstream, ReasonUpstreamQueue, ReasonUpstreamLost, ReasonUpstreamFailed, ReasonUpstreamLimit,
+		ReasonDuplicate, ReasonReidentified, ReasonMaxAgents, ReasonConnectionFull, ReasonReserved, ReasonMalformed,
+		ReasonUnknownUID, ReasonNoUID, ReasonForeignUID, ReasonAgentGone, ReasonAgentSlow, ReasonMailboxFull,
+		ReasonSuperseded, ReasonServerMalformed, ReasonServerTooLarge,
+	}
+}
+
+// errTooLarge says that a message is beyond a limit.
+var errTooLarge = errors.New("message too large")
+
+// quietPeriod is the least time between two log lines about one Reason.
+const quietPeriod = time.Minute
+
+// drops counts what is not forwarded and speaks of each kind at most once in a
+// quietPeriod. Safe for concurrent use.
+type drops struct {
+	log   *zap.Logger
+	kinds map[Reason]*dropKind // fixed at construction
+}
+
+type dropKind struct {
+	count atomic.Int64
+
+	mu     sync.Mutex
+	spoken time.Time // guarded by mu: the last log line
+	told   int64     // guarded by mu: count at that line
+}
+
+func newDrops(log *zap.Logger) *drops {
+	d := &drops{log: log, kinds: make(map[Reason]*dropKind)}
+	for _, r := range Reasons() {
+		d.kinds[r] = &dropKind{}
+	}
+	return d
+}
+
+// note counts n messages. The error must hold nothing of a peer's choosing that is not
+// bounded and quoted.
+func (d *drops) note(r Reason, n int64, err error, fields ...zap.Field) {
+	if n == 0 {
+		return
+	}
+	k := d.kinds[r]
+	count := k.count.Add(n)
+	since, due := k.due(count, time.Now())
+	if !due {
+		return
+	}
+	d.log.Warn("messages are not forwarded", append([]zap.Field{
+		zap.String("reason", string(r)), zap.Int64("since_last_line", since), zap.Error(err),
+	}, fields...)...)
+}
+
+// due says whether a line may be written now, and how many drops it speaks of.
+func (k *dropKind) due(count int64, now time.Time) (since int64, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.spoken.IsZero() && now.Sub(k.spoken) < quietPeriod {
+		return 0, false
+	}
+	since = count - k.told
+	k.spoken, k.told = now, count
+	return since, true
+}
+
+func (d *drops) counts() map[Reason]int64 {
+	counts := make(map[Reason]int64, len(d.kinds))
+	for r, k := range d.kinds {
+		counts[r] = k.count.Load()
+	}
+	return counts
+}

@@ -1,0 +1,397 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// moment is how long after the gateway was made something is. The router has no clock, it
+// is told.
+type moment = time.Duration
+
+// carrier takes messages to the server. Each upstream connection is one of its own.
+type carrier interface {
+	// offer queues the frame of an agent unless there is no room for it. It never waits.
+	offer(frame []byte) bool
+}
+
+// lane is one place in the pool of upstream connections: connections come and go, the
+// lane keeps its agents.
+type lane struct {
+	seed uint64 // fixed at construction
+	peer *peer  // fixed: whom alone it serves; nil: it is one of those that agents are shared out among
+
+	carrier      carrier // guarded by the router's mu: the connection; nil while there is none
+	capabilities []byte  // guarded by mu: the field as the server sent it on this connection
+	offers       []byte  // guarded by mu: custom_capabilities, the same
+	agents       int     // guarded by mu: how many are bound to it
+}
+
+// peer is where an agent is reached: a WebSocket, or the mailbox of an agent that polls.
+type peer struct {
+	owner     any                              // fixed at construction
+	heard     func() (at moment, ok bool)      // fixed: the last sign of life; nil: that of each agent counts
+	own       *lane                            // fixed before its first message: not nil if nobody shares its way to the server
+	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while only has is set
+	only      *agent                           // guarded by mu: the one agent of most peers
+	contested bool                             // guarded by mu: what it said last was for a UID that another peer has
+}
+
+// agent is what the router knows of one instance UID. Guarded by the router's mu.
+type agent struct {
+	uid  opampwire.InstanceUID
+	peer *peer // nil: its connection has ended, and it is in its grace
+
+	lane    *lane
+	carrier carrier // of lane, when it was last spoken for; the connection is another one if lane's is
+	choice  uint64  // the router's generation when lane was chosen
+
+	seq     uint64 // of the last message that came from the agent
+	sent    uint64 // of the last one that was forwarded
+	sentAt  moment
+	pending uint32 // forwarded and not answered, as far as one can tell
+	heard   moment // its last message
+	leaveAt moment // end of the grace
+
+	spoke    bool          // a message of it was forwarded, on whichever connection
+	told     bool          // it has been told the server's capabilities on this carrier
+	goodbye  bool          // its last message was agent_disconnect
+	lost     bool          // a message of it was not forwarded since the last one that was
+	queued   bool          // it waits to be announced
+	former   *agent        // whom it replaces, once it speaks: new_instance_uid
+	handover chan struct{} // closed when it leaves its peer; nil while nobody waits
+}
+
+// router knows where each agent is and which upstream speaks for it. It does no I/O.
+// Safe for concurrent use.
+type router struct {
+	// Fixed at construction.
+	set  routerSettings
+	drop *drops
+
+	mu         sync.Mutex
+	agents     map[opampwire.InstanceUID]*agent // guarded by mu
+	lanes      []*lane                          // guarded by mu: those with a connection
+	generation uint64                           // guarded by mu: grows when lanes change
+	waiting    []*agent                         // guarded by mu: to be announced, in order
+	leaving    []departure                      // guarded by mu: by the end of their grace
+	counts     routerCounts                     // guarded by mu
+}
+
+// routerSettings bound and steer a router.
+type routerSettings struct {
+	maxAgents  int
+	maxPerPeer int
+	duplicates Duplicates
+	silence    time.Duration // of an agent that another may replace
+	grace      time.Duration // between the end of a connection and the agent's
+}
+
+// routerCounts only grow, except for agents.
+type routerCounts struct {
+	duplicates map[Duplicates]uint64
+	announced  uint64
+	goodbyes   uint64 // said for agents that did not
+	returned   uint64 // came back within their grace
+	renamed    uint64 // took another UID that the server gave them
+	moved      uint64 // changed the upstream while both lived
+}
+
+// departure is an agent that may have to be said goodbye for.
+type departure struct {
+	agent *agent
+	at    moment
+}
+
+// restful is how long an agent must have said nothing before its messages take another
+// way while the old one lives: the server has dealt with what went there by then.
+const restful = time.Second
+
+func newRouter(set routerSettings, d *drops) *router {
+	return &router{
+		set: set, drop: d,
+		agents: make(map[opampwire.InstanceUID]*agent),
+		counts: routerCounts{duplicates: make(map[Duplicates]uint64)},
+	}
+}
+
+// verdict is what is to become of an agent's message.
+type verdict struct {
+	carrier carrier // takes it; nil: it is not forwarded, because of why
+	agent   *agent
+	why     Reason
+
+	old      *peer           // who has the UID, where that is why
+	handover <-chan struct{} // closed when old has it no more; only with old
+	conflict Duplicates      // what to do about it: the policy
+}
+
+// fromAgent decides on a message that p has brought at now.
+func (r *router) fromAgent(p *peer, m opampwire.AgentMessage, now moment) verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[m.UID]
+	switch {
+	case a == nil:
+		if why := r.roomLocked(p); why != "" {
+			return verdict{why: why}
+		}
+		a = &agent{uid: m.UID}
+		r.agents[m.UID] = a
+		p.add(a)
+	case a.peer == nil:
+		r.returnLocked(a, p)
+	case a.peer != p:
+		if v, free := r.conflictLocked(a, p, now); !free {
+			return v
+		}
+	}
+	if a.former != nil {
+		r.retireLocked(a)
+	}
+	a.heard, a.seq, a.goodbye = now, m.SequenceNum, m.Disconnect
+	if m.Disconnect {
+		r.leaveLocked(a, now)
+	}
+	if !r.bindLocked(a, now) {
+		a.lost = true
+		return verdict{agent: a, why: ReasonNoUpstream}
+	}
+	a.sent, a.sentAt, a.spoke, a.lost = m.SequenceNum, now, true, false
+	a.pending++
+	return verdict{agent: a, carrier: a.carrier}
+}
+
+// roomLocked says why p may not bring one agent more.
+func (r *router) roomLocked(p *peer) Reason {
+	switch {
+	case len(r.agents) >= r.set.maxAgents:
+		return ReasonMaxAgents
+	case p.len() >= r.set.maxPerPeer:
+		return ReasonConnectionFull
+	default:
+		return ""
+	}
+}
+
+// returnLocked gives an agent in its grace to p. Nobody is told that it was away.
+func (r *router) returnLocked(a *agent, p *peer) {
+	p.add(a)
+	a.leaveAt = 0
+	a.told = false // it is another connection of the agent, maybe another process
+	r.counts.returned++
+}
+
+// conflictLocked decides on an agent that shows up at p while another peer has it.
+func (r *router) conflictLocked(a *agent, p *peer, now moment) (verdict, bool) {
+	if !a.goodbye {
+		if !p.contested {
+			p.contested = true
+			r.counts.duplicates[r.set.duplicates]++
+		}
+		if r.set.duplicates != DuplicatesReplace || now-r.heardLocked(a) < r.set.silence {
+			if a.handover == nil {
+				a.handover = make(chan struct{})
+			}
+			return verdict{why: ReasonDuplicate, old: a.peer, handover: a.handover, conflict: r.set.duplicates}, false
+		}
+	}
+	p.contested = false
+	a.peer.remove(a)
+	r.handOverLocked(a)
+	r.returnLocked(a, p)
+	return verdict{}, true
+}
+
+// heardLocked is when a gave its last sign of life. That of a connection with many agents
+// says nothing of one of them.
+func (r *router) heardLocked(a *agent) moment {
+	if a.peer.heard == nil || a.peer.len() > 1 {
+		return a.heard
+	}
+	if at, ok := a.peer.heard(); ok {
+		return max(at, a.heard)
+	}
+	return a.heard
+}
+
+// handOverLocked wakes whoever waits for a's UID.
+func (r *router) handOverLocked(a *agent) {
+	if a.handover != nil {
+		close(a.handover)
+		a.handover = nil
+	}
+}
+
+// retireLocked forgets the name that a had before.
+func (r *router) retireLocked(a *agent) {
+	former := a.former
+	a.former = nil
+	if r.agents[former.uid] == former && former.peer == a.peer {
+		a.peer.remove(former)
+		r.forgetLocked(former)
+	}
+	r.counts.renamed++
+}
+
+// forgetLocked removes an agent that no peer has.
+func (r *router) forgetLocked(a *agent) {
+	if a.lane != nil {
+		a.lane.agents--
+		a.lane = nil
+	}
+	r.handOverLocked(a)
+	delete(r.agents, a.uid)
+}
+
+// missed notes that a message which had a carrier did not get to it.
+func (r *router) missed(a *agent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.lost = true
+}
+
+// ended is told when p has gone. Its agents are left for those who said goodbye, and
+// wait for their return otherwise.
+func (r *router) ended(p *peer, now moment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range p.all() {
+		p.remove(a)
+		r.handOverLocked(a)
+		if a.goodbye || !a.spoke || a.former != nil {
+			r.forgetLocked(a)
+			continue
+		}
+		r.leaveLocked(a, now)
+	}
+}
+
+// leaveLocked begins a's grace: of an agent whose connection has ended, or which said
+// goodbye and may think better of it.
+func (r *router) leaveLocked(a *agent, now moment) {
+	a.leaveAt = now + r.set.grace
+	r.leaving = append(r.leaving, departure{agent: a, at: a.leaveAt})
+}
+
+// bury ends the agents whose grace is over at now: it says goodbye upstream for those
+// whose connection ended without it, if the server has heard of them on the connection
+// that there is. Where there is no room it is tried again later.
+//
+// The goodbye is queued under the lock that a returning agent's first message needs, so
+// it never comes after that message.
+func (r *router) bury(now moment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	done := 0
+	for _, d := range r.leaving {
+		if d.at > now {
+			break
+		}
+		a := d.agent
+		if a.leaveAt == d.at && !r.endLocked(a) {
+			break
+		}
+		done++
+	}
+	r.leaving = slices.Delete(r.leaving, 0, done)
+	if len(r.leaving) == 0 {
+		r.leaving = nil
+	}
+}
+
+// endLocked ends an agent whose grace is over. It is false if that has to wait.
+func (r *router) endLocked(a *agent) bool {
+	switch {
+	case a.goodbye:
+		if a.peer != nil {
+			a.peer.remove(a)
+		}
+	case a.peer != nil: // it is back
+		return true
+	case a.bound():
+		if !a.carrier.offer(opampwire.AppendGoodbye(nil, a.uid, a.seq+1)) {
+			return false
+		}
+		r.counts.goodbyes++
+	}
+	r.forgetLocked(a)
+	return true
+}
+
+// snapshot is what there is now.
+func (r *router) snapshot() (agents int, perLane map[*lane]int, counts routerCounts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	perLane = make(map[*lane]int, len(r.lanes))
+	for _, l := range r.lanes {
+		perLane[l] = l.agents
+	}
+	counts = r.counts
+	counts.duplicates = make(map[Duplicates]uint64, len(r.counts.duplicates))
+	for k, v := range r.counts.duplicates {
+		counts.duplicates[k] = v
+	}
+	return len(r.agents), perLane, counts
+}
+
+// uids are those of the agents that are there, in order, at most n.
+func (r *router) uids(n int) []opampwire.InstanceUID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	uids := make([]opampwire.InstanceUID, 0, min(n, len(r.agents)))
+	for uid := range r.agents {
+		if len(uids) == n {
+			break
+		}
+		uids = append(uids, uid)
+	}
+	return uids
+}
+
+func (p *peer) len() int {
+	if p.only != nil {
+		return 1
+	}
+	return len(p.uids)
+}
+
+// add makes a one of p's agents.
+func (p *peer) add(a *agent) {
+	a.peer = p
+	switch {
+	case p.uids != nil:
+		p.uids[a.uid] = a
+	case p.only == nil:
+		p.only = a
+	default:
+		p.uids = map[opampwire.InstanceUID]*agent{p.only.uid: p.only, a.uid: a}
+		p.only = nil
+	}
+}
+
+func (p *peer) remove(a *agent) {
+	a.peer = nil
+	if p.only == a {
+		p.only = nil
+	}
+	delete(p.uids, a.uid)
+}
+
+// all are p's agents, in a slice of their own.
+func (p *peer) all() []*agent {
+	if p.only != nil {
+		return []*agent{p.only}
+	}
+	all := make([]*agent, 0, len(p.uids))
+	for _, a := range p.uids {
+		all = append(all, a)
+	}
+	return all
+}
