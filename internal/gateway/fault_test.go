@@ -23,7 +23,7 @@ import (
 
 func TestUpstreamLossKeepsAgents(t *testing.T) {
 	p := newPartner(t)
-	r := connected(t, Settings{MinConnections: 2}, p)
+	r := connected(t, Settings{}, p)
 	agents := make([]*testAgent, 40)
 	for i := range agents {
 		agents[i] = r.arrive()
@@ -59,11 +59,13 @@ func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
 	}
 	one := r.pool.all()[0]
 	one.current.Load().end(io.ErrUnexpectedEOF)
+	r.eventually(func() bool { return p.ever() == 3 && p.connections() == 2 }, "it does not come back")
 	for _, a := range agents {
-		p.push(a.uid, &protobufs.ServerToAgent{})
-		_ = a.receive()
+		r.eventually(func() bool { return p.connects(a.uid) }, "%s is not announced on the other one", a.uid)
+		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+		for a.receive().GetFlags() != 4 { // the answer to the announcement
+		}
 	}
-	r.eventually(func() bool { return r.pool.connected.Load() == 2 }, "it does not come back")
 }
 
 func TestFrozenUpstreamIsFound(t *testing.T) {
@@ -196,17 +198,17 @@ func readCloseCode(t *testing.T, nc net.Conn) uint16 {
 
 // A server that closes the shared connection for one message is not given another like it.
 func TestMessageThatCostAConnectionIsNotSentAgain(t *testing.T) {
-	p := newPartner(t)
-	r := connected(t, Settings{MaxMessageSize: 80 << 20, MaxQueuedBytes: 4 << 20}, p)
+	p := newPartnerOf(t, 4<<20)
+	r := connected(t, Settings{MaxMessageSize: 8 << 20}, p)
 	other := r.arrive()
 	send := func() *testAgent {
 		a := r.arrive()
-		frame := append(opampwire.AppendHeartbeat(nil, a.uid, 2), 0x3a, 0x80, 0x80, 0x80, 0x21) // remote_config_status of 66 MiB
-		a.sendRaw(append(frame, make([]byte, 66<<20+2<<20-2<<20)...))
+		frame := append(opampwire.AppendHeartbeat(nil, a.uid, 2), 0x3a, 0x80, 0x80, 0x80, 0x03) // remote_config_status of 6 MiB
+		a.sendRaw(append(frame, make([]byte, 6<<20)...))
 		return a
 	}
 	_ = send()
-	r.eventually(func() bool { return r.pool.limit.Load() > 0 }, "opamp-go's server takes 64 MiB")
+	r.eventually(func() bool { return r.pool.limit.Load() > 0 }, "the server takes 4 MiB")
 	r.eventually(func() bool { return r.pool.connected.Load() == 1 }, "no connection")
 	other.receive() // the announcement's answer
 	other.report()

@@ -36,9 +36,10 @@ type partner struct {
 	t    testing.TB
 	addr string // host:port, the same after it comes back
 
-	refuse func(r *http.Request) int                                // status; 0: accept; nil: accept all
-	reply  func(*protobufs.AgentToServer, *protobufs.ServerToAgent) // fills a reply in
-	silent func(*protobufs.AgentToServer) bool                      // no reply
+	refuse   func(r *http.Request) int                                // status; 0: accept; nil: accept all
+	reply    func(*protobufs.AgentToServer, *protobufs.ServerToAgent) // fills a reply in
+	nameless func(*protobufs.AgentToServer) *protobufs.ServerToAgent  // answers what has no instance UID
+	silent   func(*protobufs.AgentToServer) bool                      // no reply
 
 	mu      sync.Mutex
 	web     *http.Server
@@ -47,7 +48,8 @@ type partner struct {
 	agents  map[opampwire.InstanceUID]*seen
 	conns   map[types.Connection]bool
 	headers []http.Header
-	total   int // connections ever
+	total   int   // connections ever
+	limit   int64 // bytes of a message; 0: opamp-go's default
 }
 
 // seen is what the partner knows of an agent.
@@ -61,9 +63,11 @@ type seen struct {
 	conns    map[types.Connection]bool
 }
 
-func newPartner(t testing.TB) *partner {
+func newPartner(t testing.TB) *partner { return newPartnerOf(t, 0) }
+
+func newPartnerOf(t testing.TB, limit int64) *partner {
 	t.Helper()
-	p := &partner{t: t, agents: make(map[opampwire.InstanceUID]*seen), conns: make(map[types.Connection]bool)}
+	p := &partner{t: t, limit: limit, agents: make(map[opampwire.InstanceUID]*seen), conns: make(map[types.Connection]bool)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p.addr = ln.Addr().String()
@@ -79,6 +83,7 @@ func (p *partner) serve(ln net.Listener) {
 	p.opamp = server.New(nil)
 	handler, connContext, err := p.opamp.Attach(server.Settings{
 		CustomCapabilities: []string{"test.custom"},
+		MaxMessageSize:     p.limit,
 		Callbacks:          types.Callbacks{OnConnecting: p.onConnecting},
 	})
 	require.NoError(p.t, err)
@@ -139,6 +144,11 @@ func (p *partner) onConnecting(r *http.Request) types.ConnectionResponse {
 }
 
 func (p *partner) onMessage(_ context.Context, c types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	if len(msg.GetInstanceUid()) == 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.nameless(msg)
+	}
 	uid := opampwire.InstanceUID(msg.GetInstanceUid())
 	reply := &protobufs.ServerToAgent{
 		InstanceUid:  msg.GetInstanceUid(),
@@ -179,6 +189,13 @@ func (p *partner) agent(uid opampwire.InstanceUID) seen {
 		return *a
 	}
 	return seen{}
+}
+
+// connects says whether an agent was last heard of on a connection that lives.
+func (p *partner) connects(uid opampwire.InstanceUID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.agents[uid] != nil && p.conns[p.agents[uid].conn]
 }
 
 func (p *partner) connections() int {

@@ -27,6 +27,9 @@ const (
 	closeLimit = 500 * time.Millisecond
 )
 
+// suspicion is how long a message may be the reason why the server closed.
+const suspicion = 10 * time.Second
+
 // How a link ends.
 var (
 	errSilent = errors.New("server is silent and does not answer a ping")
@@ -68,7 +71,8 @@ type link struct {
 	work   sync.WaitGroup
 
 	lastRead atomic.Int64 // nanoseconds since opened
-	largest  atomic.Int64 // the largest message that was put, in bytes
+	largest  atomic.Int64 // the largest message of late, in bytes
+	largeAt  atomic.Int64 // when it was put: nanoseconds since opened
 
 	mu     sync.Mutex
 	buf    []byte        // guarded by mu: frames to be written
@@ -196,8 +200,10 @@ func (l *link) noteLocked(size int) {
 		l.oldest = time.Now()
 	}
 	l.queued++
-	if int64(size) > l.largest.Load() {
+	now := int64(time.Since(l.opened))
+	if int64(size) >= l.largest.Load() || now-l.largeAt.Load() > int64(suspicion) {
 		l.largest.Store(int64(size))
+		l.largeAt.Store(now)
 	}
 }
 

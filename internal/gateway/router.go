@@ -40,7 +40,7 @@ type peer struct {
 	own       *lane                            // fixed before its first message: not nil if nobody shares its way to the server
 	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while only has is set
 	only      *agent                           // guarded by mu: the one agent of most peers
-	contested bool                             // guarded by mu: what it said last was for a UID that another peer has
+	contested moment                           // guarded by mu: since when it speaks for a UID that another peer has; 0: it does not
 }
 
 // agent is what the router knows of one instance UID. Guarded by the router's mu.
@@ -191,18 +191,20 @@ func (r *router) returnLocked(a *agent, p *peer) {
 // conflictLocked decides on an agent that shows up at p while another peer has it.
 func (r *router) conflictLocked(a *agent, p *peer, now moment) (verdict, bool) {
 	if !a.goodbye {
-		if !p.contested {
-			p.contested = true
+		heard := r.heardLocked(a)
+		alive := now-heard < r.set.silence || p.contested > 0 && heard >= p.contested
+		if p.contested == 0 {
+			p.contested = now
 			r.counts.duplicates[r.set.duplicates]++
 		}
-		if r.set.duplicates != DuplicatesReplace || now-r.heardLocked(a) < r.set.silence {
+		if alive || r.set.duplicates != DuplicatesReplace {
 			if a.handover == nil {
 				a.handover = make(chan struct{})
 			}
 			return verdict{why: ReasonDuplicate, old: a.peer, handover: a.handover, conflict: r.set.duplicates}, false
 		}
 	}
-	p.contested = false
+	p.contested = 0
 	a.peer.remove(a)
 	r.handOverLocked(a)
 	r.returnLocked(a, p)

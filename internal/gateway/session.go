@@ -90,7 +90,8 @@ func (s *session) forward(message []byte, m opampwire.AgentMessage) error {
 	v := g.router.fromAgent(&s.peer, m, g.now())
 	if v.why == ReasonNoUpstream && s.own.comes(g.soft) {
 		if s.own.slot.refused.Load() {
-			return s.refuse(ReasonNoUpstream, wsframe.ClosePolicy, m.UID, errRefusedByServer)
+			g.drop.note(ReasonNoUpstream, 1, errRefusedByServer)
+			return &opampserver.Refusal{Code: wsframe.ClosePolicy, Err: errRefusedByServer}
 		}
 		v = g.router.fromAgent(&s.peer, m, g.now())
 	}

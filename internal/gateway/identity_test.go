@@ -1,0 +1,263 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+func (r *rig) duplicates(d Duplicates) uint64 {
+	_, _, counts := r.router.snapshot()
+	return counts.duplicates[d]
+}
+
+func TestNoTakeoverWhileTheFirstLives(t *testing.T) {
+	for _, policy := range []Duplicates{DuplicatesRefuse, DuplicatesReplace} {
+		t.Run(string(policy), func(t *testing.T) {
+			p := newPartner(t)
+			r := connected(t, Settings{Duplicates: policy, Silence: 300 * time.Millisecond}, p)
+			first := r.arrive()
+			alive := first.ws.CloseRead(t.Context()) // answers pings
+			thief := r.connect(first.uid)
+			thief.send(described("thief"))
+			thief.requireClosed(websocket.StatusPolicyViolation)
+			r.waitDropped(ReasonDuplicate, 1)
+			assert.Equal(t, uint64(1), r.duplicates(policy))
+			require.NoError(t, alive.Err())
+			assert.Equal(t, 1, p.agent(first.uid).messages, "the server has not heard of it")
+		})
+	}
+}
+
+func TestSilentConnectionIsReplaced(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Silence: 200 * time.Millisecond}, p)
+	uid, _ := stuckAgent(t, r)
+	again := r.connect(uid)
+	again.report()
+	again.beat()
+	r.eventually(func() bool { return r.server.Stats().Connections == 1 }, "the old connection is still there")
+	assert.Zero(t, p.agent(uid).goodbyes)
+	assert.Equal(t, uint64(1), r.duplicates(DuplicatesReplace))
+}
+
+func TestDuplicateIsReidentified(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Duplicates: DuplicatesReidentify}, p)
+	first := r.arrive()
+	second := r.connect(first.uid)
+	renamed := second.say(described("second"))
+	require.Equal(t, first.uid.Bytes(), renamed.GetInstanceUid())
+	second.uid = opampwire.InstanceUID(renamed.GetAgentIdentification().GetNewInstanceUid())
+	second.report()
+	first.beat()
+	r.waitDropped(ReasonReidentified, 1)
+
+	stubborn := r.connect(first.uid)
+	for range maxReidentified {
+		stubborn.say(described("third"))
+	}
+	stubborn.send(described("third"))
+	stubborn.requireClosed(websocket.StatusPolicyViolation)
+}
+
+func TestServerRenamesAnAgent(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{MinConnections: 2}, p)
+	a := r.arrive()
+	old, next := a.uid, opampwire.NewInstanceUID()
+	p.push(old, &protobufs.ServerToAgent{AgentIdentification: &protobufs.AgentIdentification{NewInstanceUid: next.Bytes()}})
+	p.pushRaw(old, &protobufs.ServerToAgent{InstanceUid: next.Bytes(), Flags: 4}) // before the agent has spoken by it
+	require.Equal(t, next.Bytes(), a.receive().GetAgentIdentification().GetNewInstanceUid())
+	require.Equal(t, uint64(4), a.receive().GetFlags())
+	a.uid = next
+	a.report()
+	p.pushRaw(next, &protobufs.ServerToAgent{InstanceUid: old.Bytes()})
+	r.waitDropped(ReasonUnknownUID, 1)
+	a.vanish()
+	r.eventually(func() bool { n, _, _ := r.router.snapshot(); return n <= 1 }, "")
+	n, _, counts := r.router.snapshot()
+	assert.Equal(t, 1, n, "the old name is gone, the new one in its grace")
+	assert.Equal(t, uint64(1), counts.renamed)
+}
+
+func TestReservedCapabilityIsRefused(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{}, p)
+	for name, msg := range map[string]*protobufs.AgentToServer{
+		"message": {CustomMessage: &protobufs.CustomMessage{Capability: ConnectCapability, Type: "connect", Data: []byte(`{"request_uid":"x"}`)}},
+		"offer":   {CustomCapabilities: &protobufs.CustomCapabilities{Capabilities: []string{"a", ConnectCapability}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := r.arrive()
+			a.send(msg)
+			a.requireClosed(websocket.StatusPolicyViolation)
+			assert.Equal(t, 1, p.agent(a.uid).messages)
+		})
+	}
+	r.waitDropped(ReasonReserved, 2)
+}
+
+func TestServersMessagesForNobody(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{}, p)
+	a := r.arrive()
+	p.pushRaw(a.uid, &protobufs.ServerToAgent{InstanceUid: opamp(9).Bytes()})
+	r.waitDropped(ReasonUnknownUID, 1)
+	p.pushRaw(a.uid, &protobufs.ServerToAgent{InstanceUid: []byte("short")})
+	r.waitDropped(ReasonServerMalformed, 1)
+	b := r.arrive()
+	p.pushRaw(a.uid, &protobufs.ServerToAgent{InstanceUid: b.uid.Bytes(), Flags: 4})
+	require.Equal(t, uint64(4), b.receive().GetFlags(), "whichever agent it answers, its UID says whom it is for")
+	a.beat()
+}
+
+func TestHostileMessages(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{MaxPerConnection: 4}, p)
+	good := r.arrive()
+	beat := opampwire.AppendHeartbeat(nil, opamp(7), 1)
+	for name, frame := range map[string][]byte{
+		"empty frame":     {},
+		"header 1":        append([]byte{1}, beat[1:]...),
+		"header of 10":    {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		"no uid":          {0},
+		"garbage":         {0, 0xff, 0xff, 0xff},
+		"group":           append(append([]byte{}, beat...), 0x0b, 0x0c),
+		"two uids":        append(append([]byte{}, beat...), beat[1:]...),
+		"truncated":       beat[:len(beat)-3],
+		"ulid of 26":      append([]byte{0, 0x0a, 26}, make([]byte, 26)...),
+		"all-zero uid":    append([]byte{0, 0x0a, 16}, make([]byte, 16)...),
+		"uid as a number": {0, 0x08, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := r.connect(opamp(8))
+			for range 2 {
+				a.sendRaw(frame)
+				require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest, a.receive().GetErrorResponse().GetType())
+			}
+			a.sendRaw(frame)
+			a.requireClosed(websocket.StatusInvalidFramePayloadData)
+		})
+	}
+	t.Run("too many uids", func(t *testing.T) {
+		a := r.connect(opamp(1))
+		for i := range 4 {
+			a.uid = opamp(byte(20 + i))
+			a.report()
+		}
+		a.uid = opamp(30)
+		got := a.say(described("one too many"))
+		require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_Unavailable, got.GetErrorResponse().GetType(),
+			"told to the agent alone: the others on this connection stay")
+		require.Equal(t, a.uid.Bytes(), got.GetInstanceUid())
+		a.uid = opamp(20)
+		a.beat()
+	})
+	good.beat()
+	assert.Equal(t, 1, p.ever())
+	assert.Zero(t, p.agent(opamp(7)).messages)
+}
+
+func TestTooManyAgents(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{MaxAgents: 1}, p)
+	a := r.arrive()
+	b := r.connect(opamp(2))
+	b.send(described("b"))
+	b.requireClosed(websocket.StatusTryAgainLater)
+	a.beat()
+	r.waitDropped(ReasonMaxAgents, 1)
+}
+
+func TestOffersOfConnectionSettings(t *testing.T) {
+	for policy, want := range map[Offers]string{
+		OffersStrip: "", OffersForward: "wss://server", OffersRewrite: "wss://gateway",
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			p := newPartner(t)
+			r := connected(t, Settings{Offers: policy, OwnEndpoint: "wss://gateway"}, p)
+			a := r.arrive()
+			p.push(a.uid, &protobufs.ServerToAgent{ConnectionSettings: &protobufs.ConnectionSettingsOffers{
+				Hash:  []byte("h"),
+				Opamp: &protobufs.OpAMPConnectionSettings{DestinationEndpoint: "wss://server", HeartbeatIntervalSeconds: 30},
+			}})
+			got := a.receive().GetConnectionSettings()
+			assert.Equal(t, want, got.GetOpamp().GetDestinationEndpoint())
+			assert.Equal(t, uint64(30), got.GetOpamp().GetHeartbeatIntervalSeconds())
+			assert.Equal(t, "h", string(got.GetHash()))
+		})
+	}
+}
+
+func TestChainedGateways(t *testing.T) {
+	p := newPartner(t)
+	upper := connected(t, Settings{MaxPerConnection: 1000, Grace: 300 * time.Millisecond}, p)
+	lower := newRig(t, Settings{Grace: 200 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
+	lower.eventually(func() bool { return lower.pool.connected.Load() == 1 }, "no connection")
+	var agents []*testAgent
+	for range 20 {
+		agents = append(agents, lower.arrive())
+	}
+	for _, a := range agents {
+		require.Zero(t, a.beat().GetFlags())
+		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+		require.Equal(t, uint64(4), a.receive().GetFlags())
+	}
+	agents[0].vanish()
+	upper.eventually(func() bool { return p.agent(agents[0].uid).goodbyes == 1 }, "its goodbye is lost on the way")
+	upper.eventually(func() bool { n, _, _ := upper.router.snapshot(); return n == 19 }, "it is not forgotten")
+	assert.Equal(t, 1, p.connections())
+}
+
+func TestPerAgentConnections(t *testing.T) {
+	p := newPartner(t)
+	r := newRig(t, Settings{Multiplexing: MultiplexPerAgent, ForwardHeaders: []string{"Authorization"}}, "ws://"+p.addr+"/v1/opamp")
+	ws, _, err := r.dial(http.Header{"Authorization": {"Bearer a"}, "X-Other": {"x"}})
+	require.NoError(t, err)
+	a := &testAgent{t: t, ws: ws, uid: opamp(1)}
+	a.report()
+	b := r.arrive()
+	assert.Equal(t, 2, p.connections(), "one each")
+	p.mu.Lock()
+	header := p.headers[0]
+	p.mu.Unlock()
+	assert.Equal(t, "Bearer a", header.Get("Authorization"))
+	assert.Empty(t, header.Get("X-Other"))
+	assert.Equal(t, a.uid.String(), header.Get("OpAMP-Instance-UID"))
+	p.pushRaw(a.uid, &protobufs.ServerToAgent{Flags: 4}) // without a UID, as such servers may
+	assert.Equal(t, uint64(4), a.receive().GetFlags())
+	p.pushRaw(a.uid, &protobufs.ServerToAgent{InstanceUid: b.uid.Bytes()})
+	r.waitDropped(ReasonForeignUID, 1)
+
+	p.kill()
+	p.revive()
+	require.NotZero(t, a.receive().GetFlags(), "it is announced on its own connection")
+	a.report()
+	_ = a.ws.Close(websocket.StatusNormalClosure, "")
+	r.eventually(func() bool { return p.connections() == 1 }, "its connection is still there")
+}
+
+func TestPerAgentConnectionThatTheServerRefuses(t *testing.T) {
+	p := newPartner(t)
+	p.refuse = func(r *http.Request) int {
+		if r.Header.Get("Authorization") == "" {
+			return http.StatusUnauthorized
+		}
+		return 0
+	}
+	r := newRig(t, Settings{Multiplexing: MultiplexPerAgent}, "ws://"+p.addr+"/v1/opamp")
+	a := r.connect(opamp(1))
+	a.send(described("a"))
+	a.requireClosed(websocket.StatusPolicyViolation)
+}
