@@ -13,12 +13,11 @@ import (
 
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configoptional"
-	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
+	"github.com/otel-fleetview/fleetview/internal/opampendpoint"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 	"github.com/otel-fleetview/fleetview/internal/redact"
 )
@@ -40,7 +39,7 @@ const (
 var (
 	errNoTransport     = errors.New("opamp server must have at least ws or http set")
 	errTwoTransports   = errors.New("opamp server must have only ws or http set")
-	errNoEndpoint      = errors.New("opamp server endpoint must be provided")
+	errNoEndpoint      = opampendpoint.ErrNoEndpoint
 	errPollingInterval = errors.New("polling interval must be 0 or greater")
 	errBadInstanceUID  = errors.New("opamp instance_uid is invalid")
 
@@ -89,25 +88,7 @@ type ServerConfig struct {
 }
 
 // EndpointConfig is what both transports need.
-type EndpointConfig struct {
-	// Endpoint is the server's URL, for example wss://opamp.example.com:4320/v1/opamp.
-	Endpoint string `mapstructure:"endpoint"`
-	// TLS applies to the schemes wss and https.
-	TLS configtls.ClientConfig `mapstructure:"tls,omitempty"`
-	// Headers go with each request, handshakes included.
-	Headers map[string]configopaque.String `mapstructure:"headers,omitempty"`
-	// Auth is an extension that authenticates each request.
-	Auth component.ID `mapstructure:"auth,omitempty"`
-	// ProxyURL is a proxy to go through, with the user and password it asks for. Without
-	// it the environment decides.
-	ProxyURL configopaque.String `mapstructure:"proxy_url,omitempty"`
-	// UnixSocket is the path of a socket to connect to in place of the endpoint's host.
-	UnixSocket string `mapstructure:"unix_socket,omitempty"`
-	// MaxRetryAfter is the longest that a server may ask this agent to stay away.
-	MaxRetryAfter time.Duration `mapstructure:"max_retry_after"`
-
-	_ struct{}
-}
+type EndpointConfig = opampendpoint.Config
 
 // WSConfig is the WebSocket transport.
 type WSConfig struct {
@@ -222,11 +203,11 @@ func (c *ServerConfig) Validate() error {
 }
 
 // Validate reports everything that is wrong with the WebSocket transport.
-func (c *WSConfig) Validate() error { return c.validate("ws", "wss") }
+func (c *WSConfig) Validate() error { return c.ValidateFor("ws", "wss") }
 
 // Validate reports everything that is wrong with the plain HTTP transport.
 func (c *HTTPConfig) Validate() error {
-	errs := []error{c.validate("http", "https")}
+	errs := []error{c.ValidateFor("http", "https")}
 	switch {
 	case c.PollingInterval < 0:
 		errs = append(errs, fmt.Errorf("polling_interval: %w", errPollingInterval))

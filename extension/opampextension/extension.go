@@ -27,6 +27,7 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/componenthealth"
 	"github.com/otel-fleetview/fleetview/internal/custommessage"
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
+	"github.com/otel-fleetview/fleetview/internal/opampendpoint"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -155,7 +156,7 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 	if err != nil {
 		return errors.New("opamp server endpoint is not a valid URL") // the error's own text would repeat it
 	}
-	e.httpClient, err = endpoint.httpClient(ctx, u, host, e.set.TelemetrySettings)
+	e.httpClient, err = endpoint.Client(ctx, u, host, e.set.TelemetrySettings)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 	e.client = opampclient.New(opampclient.Settings{
 		Endpoint:        u,
 		HTTPClient:      e.httpClient,
-		Header:          userAgent(e.set.BuildInfo),
+		Header:          opampendpoint.UserAgent(e.set.BuildInfo),
 		PollingInterval: e.cfg.Server.pollingInterval(),
 		MaxRetryAfter:   endpoint.MaxRetryAfter,
 		Uncompressed:    e.cfg.Server.uncompressed(),
@@ -189,7 +190,7 @@ func (e *opampExtension) connectLocked(ctx context.Context, host component.Host)
 		return fmt.Errorf("opamp extension telemetry: %w", err)
 	}
 	e.unlist = e.list(e.client, u)
-	e.endpoint = printable(u)
+	e.endpoint = opampendpoint.Printable(u)
 	return nil
 }
 

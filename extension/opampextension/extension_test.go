@@ -29,6 +29,7 @@ import (
 	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-fleetview/fleetview/extension/opampextension/internal/metadatatest"
+	"github.com/otel-fleetview/fleetview/internal/opampendpoint"
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -250,8 +251,8 @@ func TestUserAgent(t *testing.T) {
 			require.Equal(t, "shop", first.Header.Get("X-Tenant"))
 		})
 	}
-	require.Regexp(t, "^otelcol \\(", userAgent(component.BuildInfo{}).Get("User-Agent"))
-	require.Regexp(t, "^otelcol \\(", userAgent(component.BuildInfo{Command: "a\nb", Version: "1"}).Get("User-Agent"))
+	require.Regexp(t, "^otelcol \\(", opampendpoint.UserAgent(component.BuildInfo{}).Get("User-Agent"))
+	require.Regexp(t, "^otelcol \\(", opampendpoint.UserAgent(component.BuildInfo{Command: "a\nb", Version: "1"}).Get("User-Agent"))
 }
 
 // A server that takes the connection and then does nothing, or never reads, holds

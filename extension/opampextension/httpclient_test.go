@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 
+	"github.com/otel-fleetview/fleetview/internal/opampendpoint"
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 )
 
@@ -102,9 +103,9 @@ func TestAWebSocketNeverNegotiatesHTTP2(t *testing.T) {
 	for _, insecure := range []bool{false, true} {
 		e := configFor("wss://127.0.0.1:1").Server.endpoint()
 		e.TLS.Insecure = insecure
-		u, err := parseEndpoint(e.Endpoint, "ws", "wss")
+		u, err := opampendpoint.Parse(e.Endpoint, "ws", "wss")
 		require.NoError(t, err)
-		client, err := e.httpClient(t.Context(), u, hostWith(nil), component.TelemetrySettings{})
+		client, err := e.Client(t.Context(), u, hostWith(nil), component.TelemetrySettings{})
 		require.NoError(t, err)
 		offered := make(chan []string, 1)
 		certificate, _ := selfSigned(t)

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
+	"github.com/otel-fleetview/fleetview/internal/opampendpoint"
 )
 
 // statusVariable is the name under which the process shows how its opamp extensions
@@ -193,7 +194,7 @@ func (b *statusBook) pages() any {
 
 // list shows how the client stands, until the returned function is called.
 func (e *opampExtension) list(client *opampclient.Client, endpoint *url.URL) (remove func()) {
-	shown, transport := printable(endpoint), "websocket"
+	shown, transport := opampendpoint.Printable(endpoint), "websocket"
 	if e.cfg.Server.HTTP.HasValue() {
 		transport = "http"
 	}

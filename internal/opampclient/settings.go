@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -17,9 +18,7 @@ import (
 const (
 	DefaultPollingInterval   = 30 * time.Second
 	DefaultHeartbeatInterval = 30 * time.Second
-	// DefaultMaxRetryAfter is long enough for a server that restarts and short enough for
-	// one that is wrong about it.
-	DefaultMaxRetryAfter = 5 * time.Minute
+	DefaultMaxRetryAfter     = opampdial.DefaultMaxRetryAfter
 	// DefaultMaxReceive is below the specification's 64 MiB because this agent takes
 	// neither configuration nor packages, and its host's memory is not a server's to fill.
 	DefaultMaxReceive = 8 << 20

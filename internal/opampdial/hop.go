@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// DefaultMaxRetryAfter is the longest that a server may keep us away: enough for one that
+// restarts and not too long for one that is wrong about it.
+const DefaultMaxRetryAfter = 5 * time.Minute
+
 // NoRedirects is client with another redirect policy: none is followed, since a credential
 // would go where the user did not send it.
 func NoRedirects(client *http.Client) *http.Client {

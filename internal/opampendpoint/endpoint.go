@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package opampendpoint
 
 import (
 	"context"
@@ -15,15 +15,15 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/otel-fleetview/fleetview/internal/opampclient"
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
 )
 
-// validate reports everything that is wrong with an endpoint whose scheme is plain
+// ValidateFor reports everything that is wrong with an endpoint whose scheme is plain
 // or secure. The certificates are loaded, so that a missing file shows before the
 // Collector runs; beside a plain scheme too, where they may tell that it is a slip.
-func (c *EndpointConfig) validate(plain, secure string) error {
+func (c *Config) ValidateFor(plain, secure string) error {
 	var errs []error
-	if _, err := parseEndpoint(c.Endpoint, plain, secure); err != nil {
+	if _, err := Parse(c.Endpoint, plain, secure); err != nil {
 		errs = append(errs, fmt.Errorf("endpoint: %w", err))
 	}
 	if c.TLS.Validate() == nil { // whose errors the Collector shows itself
@@ -39,16 +39,16 @@ func (c *EndpointConfig) validate(plain, secure string) error {
 	errs = append(errs, c.validateWay())
 	if c.MaxRetryAfter <= 0 {
 		errs = append(errs, fmt.Errorf("max_retry_after: %v must be greater than 0; leave it out for %v",
-			c.MaxRetryAfter, opampclient.DefaultMaxRetryAfter))
+			c.MaxRetryAfter, opampdial.DefaultMaxRetryAfter))
 	}
 	return errors.Join(errs...)
 }
 
-// parseEndpoint reads an absolute URL of one of the two schemes. No error repeats
+// Parse reads an absolute URL of one of the two schemes. No error repeats
 // the user part, which may be a password.
-func parseEndpoint(endpoint, plain, secure string) (*url.URL, error) {
+func Parse(endpoint, plain, secure string) (*url.URL, error) {
 	if endpoint == "" {
-		return nil, errNoEndpoint
+		return nil, ErrNoEndpoint
 	}
 	example := fmt.Sprintf("for example %s://opamp.example.com:4320/v1/opamp", secure)
 	u, err := url.Parse(endpoint)
@@ -115,7 +115,7 @@ func validateHeader(name, value string) error {
 	return nil
 }
 
-// printable is the URL as far as a log line may show it: a query may hold a token.
-func printable(u *url.URL) string {
+// Printable is the URL as far as a log line may show it: a query may hold a token.
+func Printable(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package opampendpoint
 
 import (
 	"context"
@@ -26,11 +26,11 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampdial"
 )
 
-// httpClient is the Collector's own for this endpoint, headers and authenticator
+// Client is the Collector's own for this endpoint, headers and authenticator
 // included, on a network of ours: it goes through a proxy or to a socket, and follows
 // TLS files that change. The authenticator sees, and may sign, each request as it is
 // sent.
-func (c *EndpointConfig) httpClient(
+func (c *Config) Client(
 	ctx context.Context, u *url.URL, host component.Host, set component.TelemetrySettings,
 ) (*http.Client, error) {
 	cc := confighttp.NewDefaultClientConfig()
@@ -61,7 +61,7 @@ func (c *EndpointConfig) httpClient(
 }
 
 // networkSettings are the way to u.
-func (c *EndpointConfig) networkSettings(u *url.URL, set component.TelemetrySettings) (opampdial.Settings, error) {
+func (c *Config) networkSettings(u *url.URL, set component.TelemetrySettings) (opampdial.Settings, error) {
 	network := opampdial.Settings{Endpoint: u, UnixSocket: c.UnixSocket, Logger: set.Logger}
 	if c.UnixSocket == "" {
 		proxy, err := c.proxy(u)
@@ -79,7 +79,7 @@ func (c *EndpointConfig) networkSettings(u *url.URL, set component.TelemetrySett
 
 // proxy is the one to go through: that of the configuration, else that of the
 // environment. No error repeats the address, which may hold a password.
-func (c *EndpointConfig) proxy(u *url.URL) (*url.URL, error) {
+func (c *Config) proxy(u *url.URL) (*url.URL, error) {
 	if c.ProxyURL != "" {
 		return parseProxy(string(c.ProxyURL))
 	}
@@ -99,7 +99,7 @@ func (c *EndpointConfig) proxy(u *url.URL) (*url.URL, error) {
 
 // loadTLS reads the TLS configuration. That there is TLS is decided by the time it is
 // called. The interval is left to the network, which looks at the files more often.
-func (c *EndpointConfig) loadTLS() (*tls.Config, error) {
+func (c *Config) loadTLS() (*tls.Config, error) {
 	cfg := c.TLS
 	cfg.Insecure = false
 	cfg.ReloadInterval = 0
@@ -107,7 +107,7 @@ func (c *EndpointConfig) loadTLS() (*tls.Config, error) {
 }
 
 // tlsFiles are the files that loadTLS reads.
-func (c *EndpointConfig) tlsFiles() []string {
+func (c *Config) tlsFiles() []string {
 	var files []string
 	for _, name := range []string{c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile} {
 		if name != "" {
@@ -179,8 +179,8 @@ func (g guarded) RoundTripper(base http.RoundTripper) (http.RoundTripper, error)
 	return opampdial.Guard(g.name, g.auth.RoundTripper, base)
 }
 
-// userAgent names the distribution. A user's own header of the name replaces it.
-func userAgent(build component.BuildInfo) http.Header {
+// UserAgent names the distribution. A user's own header of the name replaces it.
+func UserAgent(build component.BuildInfo) http.Header {
 	agent := fmt.Sprintf("%s/%s (%s/%s)", build.Command, build.Version, runtime.GOOS, runtime.GOARCH)
 	if build.Command == "" || build.Version == "" || !httpguts.ValidHeaderFieldValue(agent) {
 		agent = fmt.Sprintf("otelcol (%s/%s)", runtime.GOOS, runtime.GOARCH)

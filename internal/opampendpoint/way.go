@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampextension
+package opampendpoint
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 const maxSocketPath = 103
 
 // validateWay reports what is wrong with how the endpoint is to be reached.
-func (c *EndpointConfig) validateWay() error {
+func (c *Config) validateWay() error {
 	var errs []error
 	if c.ProxyURL != "" {
 		if _, err := parseProxy(string(c.ProxyURL)); err != nil {
