@@ -6,15 +6,13 @@ package opampserverextension
 import (
 	"errors"
 	"fmt"
-	"path"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 
+	"github.com/otel-fleetview/fleetview/internal/listening"
 	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
@@ -122,12 +120,12 @@ var _ component.Config = (*Config)(nil)
 func (c *Config) Validate() error {
 	agents, web := c.agentsListener(), c.webListener()
 	return errors.Join(
-		agents.validate(),
+		agents.Validate(),
 		c.Agents.validate(),
-		web.validate(),
-		notTheSame(agents, web),
-		c.validateSecurity(agents),
-		c.validateSecurity(web),
+		web.Validate(),
+		listening.NotTheSame(agents, web),
+		agents.ValidateSecurity(c.Insecure, false),
+		web.ValidateSecurity(c.Insecure, false),
 		c.Limits.validate(),
 		atLeast("silent_after", c.SilentAfter, leastSilentAfter),
 		atLeast("retire_after", c.RetireAfter, 0),
@@ -177,21 +175,16 @@ func (r *RedactionConfig) rules() (*redact.Rules, error) {
 	return redact.New(redact.Options{Keys: r.Keys, ExceptKeys: r.ExceptKeys, Allow: r.Allow, Deny: r.Deny})
 }
 
-func (c *Config) agentsListener() listener {
-	return listener{key: "agents", config: &c.Agents.ServerConfig}
+func (c *Config) agentsListener() listening.Listener {
+	return listening.Listener{Key: "agents", Config: &c.Agents.ServerConfig}
 }
 
-func (c *Config) webListener() listener { return listener{key: "web", config: &c.Web} }
-
-// plainPath is a path that stands for itself, in a URL as well as here: no pattern, no
-// escape.
-var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._~!$&'()+,;=:@-]*$`)
+func (c *Config) webListener() listening.Listener {
+	return listening.Listener{Key: "web", Config: &c.Web}
+}
 
 func (a *AgentsConfig) validate() error {
-	var errs []error
-	if !plainPath.MatchString(a.Path) || path.Clean(a.Path) != a.Path {
-		errs = append(errs, fmt.Errorf("agents.path: %q is not a path like /v1/opamp", a.Path))
-	}
+	errs := []error{listening.ValidatePath("agents.path", a.Path)}
 	if a.CORS.HasValue() {
 		errs = append(errs, errors.New("agents.cors: cannot be set, web pages of other origins do not report here; web.cors opens the API to them"))
 	}
@@ -224,24 +217,4 @@ func atLeast(key string, value, least time.Duration) error {
 		return nil
 	}
 	return fmt.Errorf("%s: must be at least %s, is %s", key, least, value)
-}
-
-// validateSecurity holds the rule that what others can reach is encrypted and knows
-// who speaks, unless the user says that it need not.
-func (c *Config) validateSecurity(l listener) error {
-	if c.Insecure || l.validateAddress() != nil || !l.beyondThisHost() {
-		return nil
-	}
-	var missing []string
-	if !l.config.TLS.HasValue() {
-		missing = append(missing, l.key+".tls")
-	}
-	if !l.authenticates() {
-		missing = append(missing, fmt.Sprintf("%s.auth (or %s.tls.client_ca_file)", l.key, l.key))
-	}
-	if missing == nil {
-		return nil
-	}
-	return fmt.Errorf("%s.endpoint: %s can be reached from other hosts, without %s; set that, listen on 127.0.0.1, or say insecure: true",
-		l.key, l.config.NetAddr.Endpoint, strings.Join(missing, " and "))
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
+	"github.com/otel-fleetview/fleetview/internal/listening"
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
 )
 
@@ -55,8 +56,8 @@ type server struct {
 	index   *fleetsearch.Index
 	api     *fleetapi.API
 	metrics *metadata.TelemetryBuilder
-	agents  *front
-	web     *front
+	agents  *listening.Front
+	web     *listening.Front
 	stop    context.CancelFunc // ends every request, and the ticking
 	running sync.WaitGroup
 }
@@ -67,7 +68,7 @@ func newServer(config *Config, set extension.Settings) *server {
 
 // Dependencies are the extensions that authenticate requests or stand before them.
 func (s *server) Dependencies() []component.ID {
-	return append(s.config.agentsListener().dependencies(), s.config.webListener().dependencies()...)
+	return append(s.config.agentsListener().Dependencies(), s.config.webListener().Dependencies()...)
 }
 
 // Start opens both listeners and serves. What a failed Start began it undoes.
@@ -99,10 +100,10 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
-	s.running.Go(s.agents.serve)
-	s.running.Go(s.web.serve)
+	s.running.Go(s.agents.Serve)
+	s.running.Go(s.web.Serve)
 	s.telemetry.Logger.Info("serving",
-		zap.String("agents", s.agentsURL()), zap.Stringer("web", s.web.ln.Addr()))
+		zap.String("agents", s.agentsURL()), zap.Stringer("web", s.web.Addr()))
 	return nil
 }
 
@@ -111,21 +112,21 @@ func (s *server) open(host component.Host) (err error) {
 	ctx, cancel := context.WithCancel(context.Background()) // outlives Start's
 	s.stop = cancel
 	agents, web := s.config.agentsListener(), s.config.webListener()
-	if s.agents, err = openFront(ctx, agents, host, s.telemetry, frontSettings{
-		handler: agentsGuard(agents, s.config.Agents.Path, s.opamp),
-		refuse:  refuseAgent(agents, s.opamp),
-		maxBody: s.config.Limits.MaxMessageSize,
+	if s.agents, err = listening.Open(ctx, agents, host, s.telemetry, listening.Settings{
+		Handler: listening.AgentsGuard(agents, s.config.Agents.Path, s.opamp),
+		Refuse:  listening.RefuseAgent(agents, s.opamp),
+		MaxBody: s.config.Limits.MaxMessageSize,
 	}); err != nil {
 		return err
 	}
-	if s.web, err = openFront(ctx, web, host, s.telemetry, frontSettings{
-		handler: s.pages(),
-		refuse:  refuseVisitor(web),
-		maxBody: fleetapi.MaxBodyBytes,
+	if s.web, err = listening.Open(ctx, web, host, s.telemetry, listening.Settings{
+		Handler: s.pages(),
+		Refuse:  refuseVisitor(web),
+		MaxBody: fleetapi.MaxBodyBytes,
 	}); err != nil {
 		return err
 	}
-	s.web.server.Handler = webGuard(web, s.web.server.Handler)
+	s.web.Server.Handler = webGuard(web, s.web.Server.Handler)
 	s.running.Go(func() { s.tick(ctx) })
 	return nil
 }
@@ -140,14 +141,14 @@ func (s *server) pages() http.Handler {
 
 // agentsURL is what an agent is to be pointed at, as far as this host can tell.
 func (s *server) agentsURL() string {
-	if s.config.agentsListener().socket() {
-		return "unix:" + s.agents.ln.Addr().String()
+	if s.config.agentsListener().Socket() {
+		return "unix:" + s.agents.Addr().String()
 	}
-	scheme, host := "ws", s.agents.ln.Addr().String()
+	scheme, host := "ws", s.agents.Addr().String()
 	if s.config.Agents.TLS.HasValue() {
 		scheme = "wss"
 	}
-	if addr, ok := s.agents.ln.Addr().(*net.TCPAddr); ok && addr.IP.IsUnspecified() {
+	if addr, ok := s.agents.Addr().(*net.TCPAddr); ok && addr.IP.IsUnspecified() {
 		if name, err := os.Hostname(); err == nil {
 			_, port, _ := net.SplitHostPort(host)
 			host = net.JoinHostPort(name, port)
@@ -186,10 +187,10 @@ func (s *server) Shutdown(ctx context.Context) error {
 		ending.Go(func() { agentsErr = within(ctx, agentGrace, s.opamp.Shutdown) })
 	}
 	if s.agents != nil {
-		ending.Go(func() { fromAgents = within(ctx, requestGrace, s.agents.shutdown) })
+		ending.Go(func() { fromAgents = within(ctx, requestGrace, s.agents.Shutdown) })
 	}
 	if s.web != nil {
-		ending.Go(func() { fromWeb = within(ctx, requestGrace, s.web.shutdown) })
+		ending.Go(func() { fromWeb = within(ctx, requestGrace, s.web.Shutdown) })
 	}
 	ending.Wait()
 	if s.stop != nil {

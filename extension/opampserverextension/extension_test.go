@@ -37,7 +37,7 @@ func TestReportsOverBothTransportsReachTheAPI(t *testing.T) {
 	msg.InstanceUid = uid.Bytes()
 	data, err := proto.Marshal(msg)
 	require.NoError(t, err)
-	resp, err := http.Post("http://"+s.agents.ln.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(data))
+	resp, err := http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(data))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)
@@ -108,7 +108,7 @@ func TestLimitsReachTheRooms(t *testing.T) {
 	assert.NotEmpty(t, resp.Header.Get("Retry-After"))
 	a.uid = opampwire.NewInstanceUID()
 	assert.NotNil(t, a.say(described("second")).GetErrorResponse())
-	resp, err = http.Post("http://"+s.agents.ln.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(make([]byte, 1001)))
+	resp, err = http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(make([]byte, 1001)))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
@@ -122,7 +122,7 @@ func TestMessagesLargerThanTheDefaultOfConfighttpPass(t *testing.T) {
 	msg.CustomMessage = &protobufs.CustomMessage{Data: make([]byte, 21<<20)}
 	data, err := proto.Marshal(msg)
 	require.NoError(t, err)
-	resp, err := http.Post("http://"+s.agents.ln.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(data))
+	resp, err := http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(data))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
@@ -131,7 +131,7 @@ func TestMessagesLargerThanTheDefaultOfConfighttpPass(t *testing.T) {
 
 func TestOtherPathsAreNotFound(t *testing.T) {
 	s := start(t, "agents: {path: /agents}", nopHost)
-	base := "http://" + s.agents.ln.Addr().String()
+	base := "http://" + s.agents.Addr().String()
 	assert.Equal(t, http.StatusNotFound, get(t, base+"/v1/opamp").StatusCode)
 	assert.Equal(t, http.StatusNotFound, get(t, base+"/agents/").StatusCode)
 	assert.Equal(t, http.StatusUpgradeRequired, get(t, base+"/agents").StatusCode)
@@ -179,7 +179,7 @@ func TestShutdownWithPeersOfEveryKind(t *testing.T) {
 		"GET /v1/opamp HTTP/1.1\r\nHo",
 		"POST /v1/opamp HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100\r\n\r\nx",
 	} {
-		nc, err := net.Dial("tcp", s.agents.ln.Addr().String())
+		nc, err := net.Dial("tcp", s.agents.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = nc.Close() })
 		_, err = nc.Write([]byte(raw))
@@ -208,7 +208,7 @@ func TestAuthenticatorStandsBeforeBothListeners(t *testing.T) {
 	require.Error(t, err)
 	assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 	assert.Equal(t, `Bearer realm="Fleetview"`, resp.Header.Get("WWW-Authenticate"))
-	resp, err = http.Post("http://"+s.agents.ln.Addr().String()+"/v1/opamp", "application/x-protobuf", strings.NewReader("x"))
+	resp, err = http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", strings.NewReader("x"))
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 	assert.NotContains(t, body(t, resp), "sesame", "what the authenticator says is not for the peer")
@@ -238,7 +238,7 @@ func agentsOf(s *server) []*fleet.Agent {
 
 func TestWebAnswersToLoopbackNamesOnly(t *testing.T) {
 	s := start(t, "", nopHost)
-	_, port, err := net.SplitHostPort(s.web.ln.Addr().String())
+	_, port, err := net.SplitHostPort(s.web.Addr().String())
 	require.NoError(t, err)
 	for host, ok := range map[string]bool{
 		"127.0.0.1:" + port: true, "localhost:" + port: true, "LOCALHOST": true, "localhost.:1": true, "[::1]:" + port: true, "127.1.2.3": true,
@@ -257,7 +257,7 @@ func TestWebAnswersToLoopbackNamesOnly(t *testing.T) {
 // An agent may come through a proxy that keeps the name; a browser's page may not.
 func TestAgentsListenerRefusesReboundPages(t *testing.T) {
 	s := start(t, "", nopHost)
-	base := "http://" + s.agents.ln.Addr().String() + "/v1/opamp"
+	base := "http://" + s.agents.Addr().String() + "/v1/opamp"
 	assert.Equal(t, http.StatusForbidden, get(t, base, "Host", "evil.test", "Origin", "http://evil.test").StatusCode)
 	assert.Equal(t, http.StatusForbidden, get(t, base, "Origin", "http://evil.test").StatusCode)
 	assert.Equal(t, http.StatusUpgradeRequired, get(t, base, "Host", "opamp.example.com").StatusCode)
@@ -288,7 +288,7 @@ func TestWebWaitsForNoBody(t *testing.T) {
 		"POST /api/v1/agents HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 100\r\n\r\n",
 	} {
-		nc, err := net.Dial("tcp", s.web.ln.Addr().String())
+		nc, err := net.Dial("tcp", s.web.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = nc.Close() })
 		_, err = nc.Write([]byte(head))
@@ -342,7 +342,7 @@ func TestTLSOnBothListeners(t *testing.T) {
 
 	second := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	defer second.CloseIdleConnections()
-	resp := send(t, second, http.MethodGet, "https://"+s.web.ln.Addr().String()+"/api/v1/agents")
+	resp := send(t, second, http.MethodGet, "https://"+s.web.Addr().String()+"/api/v1/agents")
 	assert.Equal(t, 2, resp.ProtoMajor)
 	assert.Contains(t, body(t, resp), "secured")
 	exchange, err := (&http.Client{Transport: second}).Post(strings.Replace(s.agentsURL(), "wss", "https", 1), "application/x-protobuf", bytes.NewReader(encodedReport(t)))
@@ -400,7 +400,7 @@ func TestListenerOfTLSDoesNotFloodTheLog(t *testing.T) {
 	s := newServer(configOf(t, fmt.Sprintf("agents: {tls: {cert_file: '%s', key_file: '%s'}}", cert, key)), set)
 	require.NoError(t, s.Start(context.Background(), nopHost))
 	for range 20 {
-		nc, err := tls.Dial("tcp", s.agents.ln.Addr().String(), &tls.Config{MinVersion: tls.VersionTLS12})
+		nc, err := tls.Dial("tcp", s.agents.Addr().String(), &tls.Config{MinVersion: tls.VersionTLS12})
 		require.Error(t, err, "the certificate is not trusted")
 		require.Nil(t, nc)
 	}
@@ -412,5 +412,5 @@ func TestHeadsAreBounded(t *testing.T) {
 	s := start(t, "", nopHost)
 	large := strings.Repeat("x", 128<<10)
 	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, get(t, s.webURL()+"/api/v1/agents", "X-Large", large).StatusCode)
-	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, get(t, "http://"+s.agents.ln.Addr().String()+"/v1/opamp", "X-Large", large).StatusCode)
+	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, get(t, "http://"+s.agents.Addr().String()+"/v1/opamp", "X-Large", large).StatusCode)
 }

@@ -77,7 +77,7 @@ func configOf(t *testing.T, text string) *Config {
 	return cfg
 }
 
-func (s *server) webURL() string { return "http://" + s.web.ln.Addr().String() }
+func (s *server) webURL() string { return "http://" + s.web.Addr().String() }
 
 // get asks for a page, with pairs of header names and values; Host is one of them.
 func get(t *testing.T, url string, header ...string) *http.Response {

@@ -59,7 +59,7 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, s.Start(context.Background(), nopHost))
 	a := connect(t, s)
 	a.say(described("counted"))
-	get(t, "http://"+s.agents.ln.Addr().String()+"/elsewhere")
+	get(t, "http://"+s.agents.Addr().String()+"/elsewhere")
 
 	assert.Equal(t, int64(1), values(t, tel, "opamp_server_connections")[of()])
 	agents := values(t, tel, "opamp_server_agents")

@@ -110,7 +110,8 @@ func (g *Gateway) tick() {
 // ServeHTTP takes an agent, if the server can be reached and the agent is let in.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && !g.reachable() {
-		g.server.Deny(w, r, http.StatusServiceUnavailable, opampserver.ReasonUpstream, errNoUpstream)
+		g.turnedAway.Add(1)
+		g.server.TurnAway(w, r, http.StatusServiceUnavailable, errNoUpstream)
 		return
 	}
 	if !g.auth.admit(w, r) {

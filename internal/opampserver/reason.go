@@ -42,7 +42,6 @@ const (
 	ReasonTooLarge         Reason = "too_large"          // Settings.MaxMessageSize
 	ReasonUnauthorized     Reason = "unauthorized"       // an authenticator said no
 	ReasonUnsent           Reason = "unsent"             // a message to a peer whose connection ended first
-	ReasonUpstream         Reason = "upstream"           // arrived at a relay that cannot reach its own server
 	ReasonUpgradeRequired  Reason = "upgrade_required"   // GET without a WebSocket upgrade
 	ReasonWriteTimeout     Reason = "write_timeout"      // reads slower than it is answered
 	ReasonMalformedTooMany Reason = "malformed_too_many" // nothing but refused messages: closed
@@ -56,7 +55,7 @@ func Reasons() []Reason {
 		ReasonMaxExchanges, ReasonMediaType, ReasonMemory, ReasonMethod, ReasonNotConnected, ReasonOrigin,
 		ReasonPanic, ReasonPath, ReasonProtocol, ReasonQueueFull, ReasonReply, ReasonShutdown, ReasonSilent,
 		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonUnauthorized, ReasonUnsent,
-		ReasonUpgradeRequired, ReasonUpstream, ReasonWriteTimeout,
+		ReasonUpgradeRequired, ReasonWriteTimeout,
 	}
 }
 

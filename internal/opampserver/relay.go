@@ -131,6 +131,11 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	if no := new(Refusal); errors.As(err, &no) && no.Status != 0 {
 		status = no.Status
 	}
+	s.TurnAway(w, r, status, err)
+}
+
+// TurnAway refuses a request like Deny, and leaves counting it to the caller.
+func (s *Server) TurnAway(w http.ResponseWriter, r *http.Request, status int, err error) {
 	s.deny(w, r, status, err)
 }
 

@@ -1,7 +1,7 @@
 // Copyright The Fleetview Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package opampserverextension
+package listening
 
 import (
 	"context"
@@ -22,47 +22,49 @@ import (
 // it; net/http's own bound of 1 MiB times the connections there can be is much.
 const maxHeaderBytes = 64 << 10
 
-// front is an open listener and the http.Server behind it.
-type front struct {
-	key    string
-	server *http.Server
-	ln     net.Listener
-	log    *zap.Logger
+// Front is an open listener and the http.Server behind it.
+type Front struct {
+	// Fixed by Open, save that Server.Handler may be replaced before Serve.
+	Server *http.Server
+
+	key string
+	ln  net.Listener
+	log *zap.Logger
 }
 
-// frontSettings is what stands behind a listener.
-type frontSettings struct {
-	handler http.Handler
-	refuse  refuser
-	maxBody int64 // bytes of a request's body as it travels; 0: bodies are not read
+// Settings is what stands behind a listener.
+type Settings struct {
+	Handler http.Handler
+	Refuse  Refuser
+	MaxBody int64 // bytes of a request's body as it travels; 0: bodies are not read
 }
 
-// refuser answers a request that an authenticator of confighttp refused.
-type refuser func(w http.ResponseWriter, r *http.Request, text string, status int)
+// Refuser answers a request that an authenticator of confighttp refused.
+type Refuser func(w http.ResponseWriter, r *http.Request, text string, status int)
 
-// openFront opens l. Requests end when ctx does.
-func openFront(ctx context.Context, l listener, host component.Host, set component.TelemetrySettings, fs frontSettings) (*front, error) {
-	if err := l.validateTLS(); err != nil {
+// Open opens l. Requests end when ctx does.
+func Open(ctx context.Context, l Listener, host component.Host, set component.TelemetrySettings, fs Settings) (*Front, error) {
+	if err := l.ValidateTLS(); err != nil {
 		return nil, err // the listener would take it for a fault of the endpoint
 	}
-	sc := *l.config // ToServer fills in defaults
+	sc := *l.Config // ToServer fills in defaults
 	// Nobody but the handler decodes a body: confighttp would read the beginning of a
 	// compressed one first, and wait for it as long as the peer likes. Its limit is
 	// one byte beyond the handler's, which knows how to refuse.
 	sc.CompressionAlgorithms = []string{}
-	sc.MaxRequestBodySize = fs.maxBody + 1
-	server, err := sc.ToServer(ctx, host.GetExtensions(), set, fs.handler, confighttp.WithErrorHandler(fs.refuse))
+	sc.MaxRequestBodySize = fs.MaxBody + 1
+	server, err := sc.ToServer(ctx, host.GetExtensions(), set, fs.Handler, confighttp.WithErrorHandler(fs.Refuse))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", l.key, err)
+		return nil, fmt.Errorf("%s: %w", l.Key, err)
 	}
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	server.MaxHeaderBytes = maxHeaderBytes
-	server.ErrorLog = quiet(set.Logger, l.key)
+	server.ErrorLog = quiet(set.Logger, l.Key)
 	ln, err := sc.ToListener(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s.endpoint: cannot listen on %s: %w", l.key, sc.NetAddr.Endpoint, err)
+		return nil, fmt.Errorf("%s.endpoint: cannot listen on %s: %w", l.Key, sc.NetAddr.Endpoint, err)
 	}
-	return &front{key: l.key, server: server, ln: ln, log: set.Logger}, nil
+	return &Front{key: l.Key, Server: server, ln: ln, log: set.Logger}, nil
 }
 
 // quiet is a log for what an http.Server has to say of its peers, such as a TLS
@@ -86,19 +88,22 @@ func (c complaints) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// serve accepts until shutdown. That it stopped otherwise is logged, once: an
+// Addr is where it listens: the port too where the user left that open.
+func (f *Front) Addr() net.Addr { return f.ln.Addr() }
+
+// Serve accepts until shutdown. That it stopped otherwise is logged, once: an
 // extension's host takes no status reports on this version of the Collector.
-func (f *front) serve() {
-	if err := f.server.Serve(f.ln); !errors.Is(err, http.ErrServerClosed) {
+func (f *Front) Serve() {
+	if err := f.Server.Serve(f.ln); !errors.Is(err, http.ErrServerClosed) {
 		f.log.Error("listener failed, nobody can connect any more", zap.String("listener", f.key), zap.Error(err))
 	}
 }
 
-// shutdown stops accepting, waits for requests until ctx ends and cuts what is left.
+// Shutdown stops accepting, waits for requests until ctx ends and cuts what is left.
 // WebSockets are not its concern.
-func (f *front) shutdown(ctx context.Context) error {
-	if err := f.server.Shutdown(ctx); err != nil {
-		return f.server.Close()
+func (f *Front) Shutdown(ctx context.Context) error {
+	if err := f.Server.Shutdown(ctx); err != nil {
+		return f.Server.Close()
 	}
 	return nil
 }
