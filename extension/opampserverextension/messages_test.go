@@ -89,7 +89,7 @@ func TestCustomMessageReachesAnAgentThatPolls(t *testing.T) {
 		msg.InstanceUid = uid.Bytes()
 		raw, err := proto.Marshal(msg)
 		require.NoError(t, err)
-		url := "http://" + s.agents.ln.Addr().String() + s.config.Agents.Path
+		url := "http://" + s.agents.Addr().String() + s.config.Agents.Path
 		resp, err := http.Post(url, "application/x-protobuf", bytes.NewReader(raw))
 		require.NoError(t, err)
 		defer func() { _ = resp.Body.Close() }()

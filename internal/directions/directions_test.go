@@ -22,11 +22,11 @@ const (
 const (
 	shells    = "extension/... receiver/..."
 	rooms     = "internal/..."
-	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet internal/ingestprogress " + insight
+	pureRooms = "internal/opampwire internal/agentreport internal/redact internal/fleet internal/ingestprogress internal/wsframe internal/gatewaystatus " + insight
 	insight   = "internal/fleet/fleetquery internal/fleet/fleetproblem internal/fleet/fleetconfig internal/fleet/fleetgraph " +
 		"internal/fleet/fleetsearch"
 	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/agentidentity internal/componenthealth internal/custommessage " +
-		"internal/gateway/... " + told
+		"internal/gateway/... internal/listening internal/opampendpoint " + told
 	told = "internal/fleet/fleetstore/... internal/fleet/fleetbus/... internal/fleet/fleetapi/... internal/fleet/fleetui/... " +
 		"internal/fleet/fleetsend/..."
 	agentRooms = "internal/opampclient internal/opampdial internal/agentidentity internal/agentreport internal/componenthealth " +
@@ -57,6 +57,10 @@ var forbidden = map[edge]string{
 	{"internal/fleet/fleetstore internal/fleet/fleetbus", "internal/fleet/fleetapi internal/fleet/fleetui"}: "how the fleet survives does not depend on how it is told",
 	{"internal/gateway/...", "internal/fleet/..."}:                                                          "a relay forwards what it does not understand, a server understands and does not forward",
 	{"internal/fleet/...", "internal/gateway/..."}:                                                          "a relay forwards what it does not understand, a server understands and does not forward",
+	{"internal/gateway/...", "internal/agentreport internal/componenthealth internal/custommessage"}:        "a relay forwards what it does not understand: what is in a report is between the agent and the server",
+	{"internal/gateway/...", collector}:                                                                     "the Collector's API moves often and our logic should not",
+	{"internal/listening", "internal/gateway/... internal/fleet/..."}:                                       "a listener does not depend on what is behind it",
+	{"internal/wsframe", rooms}:                                                                             "frames and identities are the ground that all others stand on",
 	{agentRooms, serverRooms}:                                                                               "an agent and a server share frames and nothing else, so that each is usable alone",
 	{serverRooms, agentRooms}:                                                                               "an agent and a server share frames and nothing else, so that each is usable alone",
 	{transports, meaning}:                                                                                   "a transport carries reports and does not understand them",

@@ -42,6 +42,7 @@ type Gateway struct {
 	running sync.WaitGroup
 
 	up, down   traffic
+	turnedAway atomic.Int64    // agents that came while there was no connection to the server
 	unanswered atomic.Int64    // exchanges over plain HTTP that the server let wait too long
 	offers     [2]atomic.Int64 // stripped, rewritten
 

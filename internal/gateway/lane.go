@@ -258,6 +258,7 @@ func (r *router) renameLocked(a *agent, to opampwire.InstanceUID) {
 	}
 	b := &agent{uid: to, former: a, heard: a.heard, seq: a.seq, sent: a.sent, sentAt: a.sentAt, told: a.told}
 	r.agents[to] = b
+	r.changes++
 	a.peer.add(b)
 	if l := r.preferredLocked(b); l != nil {
 		r.joinLocked(b, l)

@@ -82,6 +82,7 @@ type router struct {
 	waiting    []*agent                         // guarded by mu: to be announced, in order
 	leaving    []departure                      // guarded by mu: by the end of their grace
 	counts     routerCounts                     // guarded by mu
+	changes    uint64                           // guarded by mu: grows when agents come and go
 }
 
 // routerSettings bound and steer a router.
@@ -144,6 +145,7 @@ func (r *router) fromAgent(p *peer, m opampwire.AgentMessage, now moment) verdic
 		}
 		a = &agent{uid: m.UID}
 		r.agents[m.UID] = a
+		r.changes++
 		p.add(a)
 	case a.peer == nil:
 		r.returnLocked(a, p)
@@ -250,6 +252,7 @@ func (r *router) forgetLocked(a *agent) {
 	}
 	r.handOverLocked(a)
 	delete(r.agents, a.uid)
+	r.changes++
 }
 
 // missed notes that a message which had a carrier did not get to it.
@@ -343,18 +346,15 @@ func (r *router) snapshot() (agents int, perLane map[*lane]int, counts routerCou
 	return len(r.agents), perLane, counts
 }
 
-// uids are those of the agents that are there, in order, at most n.
-func (r *router) uids(n int) []opampwire.InstanceUID {
+// list is who is there, and how often that has changed.
+func (r *router) list() ([]opampwire.InstanceUID, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	uids := make([]opampwire.InstanceUID, 0, min(n, len(r.agents)))
+	uids := make([]opampwire.InstanceUID, 0, len(r.agents))
 	for uid := range r.agents {
-		if len(uids) == n {
-			break
-		}
 		uids = append(uids, uid)
 	}
-	return uids
+	return uids, r.changes
 }
 
 func (p *peer) len() int {
