@@ -42,6 +42,7 @@ type Gateway struct {
 	running sync.WaitGroup
 
 	up, down   traffic
+	leaving    atomic.Bool     // the same as closing
 	turnedAway atomic.Int64    // agents that came while there was no connection to the server
 	unanswered atomic.Int64    // exchanges over plain HTTP that the server let wait too long
 	offers     [2]atomic.Int64 // stripped, rewritten
@@ -110,6 +111,10 @@ func (g *Gateway) tick() {
 
 // ServeHTTP takes an agent, if the server can be reached and the agent is let in.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.leaving.Load() {
+		g.server.Deny(w, r, http.StatusServiceUnavailable, opampserver.ReasonShutdown, errLeft)
+		return
+	}
 	if r.Method == http.MethodGet && !g.reachable() {
 		g.turnedAway.Add(1)
 		g.server.TurnAway(w, r, http.StatusServiceUnavailable, errNoUpstream)
@@ -255,6 +260,7 @@ func (g *Gateway) close() []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closing = true
+	g.leaving.Store(true)
 	all := make([]*session, 0, len(g.sessions))
 	for s := range g.sessions {
 		all = append(all, s)

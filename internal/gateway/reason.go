@@ -42,7 +42,6 @@ const (
 	ReasonMailboxFull     Reason = "mailbox_full"     // for an agent that polls too seldom
 	ReasonSuperseded      Reason = "superseded"       // a bare acknowledgement, for an agent that polls, by a message that says more
 	ReasonServerMalformed Reason = "server_malformed" // not an OpAMP message
-	ReasonServerTooLarge  Reason = "server_too_large" // more than limits.max_message_size
 )
 
 // Reasons lists every Reason there is.
@@ -51,7 +50,6 @@ func Reasons() []Reason {
 		ReasonNoUpstream, ReasonUpstreamQueue, ReasonUpstreamLost, ReasonUpstreamFailed, ReasonUpstreamLimit,
 		ReasonDuplicate, ReasonReidentified, ReasonMaxAgents, ReasonConnectionFull, ReasonReserved, ReasonMalformed,
 		ReasonUnknownUID, ReasonNoUID, ReasonForeignUID, ReasonAgentGone, ReasonAgentSlow, ReasonMailboxFull,
-		ReasonSuperseded, ReasonServerMalformed, ReasonServerTooLarge,
 	}
 }
 
