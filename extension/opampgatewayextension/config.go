@@ -212,7 +212,7 @@ func (c *Config) Validate() error {
 		c.Identity.validate(),
 		c.AgentAuth.validate(&c.Upstream),
 		c.ConnectionSettings.validate(),
-		between("report.interval", c.Report.Interval, leastInterval, mostDuration),
+		between("report.interval", c.Report.Interval, leastInterval),
 	)
 }
 
@@ -282,7 +282,7 @@ func (c *ConnectionsConfig) validate(overHTTP bool) error {
 	errs := []error{
 		within("connections.min", c.Min, 1, mostUpstreams),
 		within("connections.max", c.Max, 1, mostUpstreams),
-		between("connections.grow_after", c.GrowAfter, time.Millisecond, mostDuration),
+		between("connections.grow_after", c.GrowAfter, time.Millisecond),
 	}
 	if c.Min > c.Max {
 		errs = append(errs, fmt.Errorf("connections.max: %d is less than connections.min, %d", c.Max, c.Min))
@@ -318,11 +318,17 @@ func (c *TimeoutsConfig) validate() error {
 		key   string
 		value time.Duration
 	}{
-		{"handshake", c.Handshake}, {"write", c.Write}, {"first_message", c.FirstMessage}, {"ping", c.Ping},
-		{"upstream_ping", c.UpstreamPing}, {"grace", c.Grace}, {"http_answer", c.HTTPAnswer},
-		{"http_silence", c.HTTPSilence}, {"drain", c.Drain},
+		{"handshake", c.Handshake},
+		{"write", c.Write},
+		{"first_message", c.FirstMessage},
+		{"ping", c.Ping},
+		{"upstream_ping", c.UpstreamPing},
+		{"grace", c.Grace},
+		{"http_answer", c.HTTPAnswer},
+		{"http_silence", c.HTTPSilence},
+		{"drain", c.Drain},
 	} {
-		errs = append(errs, between("timeouts."+t.key, t.value, time.Millisecond, mostDuration))
+		errs = append(errs, between("timeouts."+t.key, t.value, time.Millisecond))
 	}
 	return errors.Join(errs...)
 }
@@ -333,13 +339,13 @@ func (c *IdentityConfig) validate() error {
 	if !slices.Contains(policies, c.Duplicates) {
 		err = fmt.Errorf("identity.duplicates: %q is not one of %v", c.Duplicates, policies)
 	}
-	return errors.Join(err, between("identity.silence", c.Silence, time.Millisecond, mostDuration))
+	return errors.Join(err, between("identity.silence", c.Silence, time.Millisecond))
 }
 
 func (c *AgentAuthConfig) validate(up *UpstreamConfig) error {
 	errs := []error{
-		between("agent_auth.accepted_ttl", c.AcceptedTTL, time.Millisecond, mostDuration),
-		between("agent_auth.rejected_ttl", c.RejectedTTL, time.Millisecond, mostDuration),
+		between("agent_auth.accepted_ttl", c.AcceptedTTL, time.Millisecond),
+		between("agent_auth.rejected_ttl", c.RejectedTTL, time.Millisecond),
 	}
 	for _, name := range c.Headers {
 		errs = append(errs, validateHeaderName("agent_auth.headers", name))
@@ -399,9 +405,9 @@ func within[T int | int64](key string, value, least, most T) error {
 	return nil
 }
 
-func between(key string, value, least, most time.Duration) error {
-	if value < least || value > most {
-		return fmt.Errorf("%s: must be from %s to %s, is %s", key, least, most, value)
+func between(key string, value, least time.Duration) error {
+	if value < least || value > mostDuration {
+		return fmt.Errorf("%s: must be from %s to %s, is %s", key, least, mostDuration, value)
 	}
 	return nil
 }

@@ -124,21 +124,17 @@ func (e *gatewayExtension) connect(t *testing.T, options *websocket.DialOptions)
 	return &agent{t: t, ws: ws, uid: opampwire.NewInstanceUID()}
 }
 
-func (a *agent) say(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+func (a *agent) beat() {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	a.seq++
-	msg.InstanceUid, msg.SequenceNum = a.uid.Bytes(), a.seq
-	frame, err := opampwire.AppendFrame(nil, msg)
-	require.NoError(a.t, err)
-	require.NoError(a.t, a.ws.Write(ctx, websocket.MessageBinary, frame))
+	require.NoError(a.t, a.ws.Write(ctx, websocket.MessageBinary, opampwire.AppendHeartbeat(nil, a.uid, a.seq)))
 	_, payload, err := a.ws.Read(ctx)
 	require.NoError(a.t, err)
 	reply := new(protobufs.ServerToAgent)
 	require.NoError(a.t, opampwire.ParseFrame(payload, reply))
 	require.Equal(a.t, a.uid.Bytes(), reply.GetInstanceUid())
-	return reply
 }
 
 func TestCarriesAgents(t *testing.T) {
@@ -149,8 +145,8 @@ func TestCarriesAgents(t *testing.T) {
 	e := start(t, server, "upstream: {headers: {X-Tenant: 'a, b'}}", set, componenttest.NewNopHost())
 	a, b := e.connect(t, nil), e.connect(t, nil)
 	for range 3 {
-		a.say(&protobufs.AgentToServer{})
-		b.say(&protobufs.AgentToServer{})
+		a.beat()
+		b.beat()
 	}
 	heard := server.Next(t)
 	assert.Equal(t, []string{"a, b"}, heard.Header.Values("X-Tenant"), "one value with a comma")
@@ -196,7 +192,7 @@ listener: {tls: {cert_file: %[1]s/cert, key_file: %[1]s/key}}
 upstream: {endpoint: "%[2]s", tls: {ca_file: %[1]s/ca}}`, dir, server.URL("wss")), nopSettings(), componenttest.NewNopHost())
 	trust := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool(), MinVersion: tls.VersionTLS12}}
 	defer trust.CloseIdleConnections()
-	e.connect(t, &websocket.DialOptions{HTTPClient: &http.Client{Transport: trust}}).say(&protobufs.AgentToServer{})
+	e.connect(t, &websocket.DialOptions{HTTPClient: &http.Client{Transport: trust}}).beat()
 }
 
 // passwordAuth lets in whoever says open sesame.
@@ -220,7 +216,7 @@ func TestListenerAuthenticates(t *testing.T) {
 	_, resp, err := e.dial("/v1/opamp", nil)
 	require.Error(t, err)
 	assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-	e.connect(t, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"open sesame"}}}).say(&protobufs.AgentToServer{})
+	e.connect(t, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"open sesame"}}}).beat()
 }
 
 // The gateway's own credentials must not vouch for an agent without any.
@@ -236,7 +232,7 @@ func TestServerAuthenticatesWithoutTheGatewaysCredentials(t *testing.T) {
 	_, resp, err := e.dial("/v1/opamp", nil)
 	require.Error(t, err)
 	assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
-	e.connect(t, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer agent"}}}).say(&protobufs.AgentToServer{})
+	e.connect(t, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer agent"}}}).beat()
 }
 
 // registry is an opamp extension as far as the gateway knows one.
@@ -284,7 +280,7 @@ func TestReportsItself(t *testing.T) {
 	e := start(t, server, "report: {extension: opamp, interval: 1s}", nopSettings(), hostOf{id: r})
 	assert.Equal(t, []component.ID{id}, e.Dependencies())
 	a := e.connect(t, nil)
-	a.say(&protobufs.AgentToServer{})
+	a.beat()
 	deadline := time.After(patience)
 	var status *gatewaystatus.Status
 	for listed := false; !listed; {

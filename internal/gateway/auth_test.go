@@ -64,7 +64,7 @@ func TestServerAuthenticatesAgents(t *testing.T) {
 	for range 5 {
 		ws, _, err := r.dial(http.Header{"Authorization": {"Bearer good"}})
 		require.NoError(t, err)
-		defer func() { _ = ws.CloseNow() }()
+		t.Cleanup(func() { _ = ws.CloseNow() })
 	}
 	assert.Equal(t, before+1, asked.Load(), "once for all who have the same credentials")
 	assert.Equal(t, []int{1, 4}, []int{o.count("accepted"), o.count("cached")})

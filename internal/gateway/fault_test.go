@@ -63,8 +63,7 @@ func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
 	for _, a := range agents {
 		r.eventually(func() bool { return p.connects(a.uid) }, "%s is not announced on the other one", a.uid)
 		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
-		for a.receive().GetFlags() != 4 { // the answer to the announcement
-		}
+		require.Eventually(t, func() bool { return a.receive().GetFlags() == 4 }, patience, 0, "after the answer to the announcement")
 	}
 }
 

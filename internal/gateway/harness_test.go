@@ -4,9 +4,7 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -416,7 +414,7 @@ func (a *testAgent) requireClosed(code websocket.StatusCode) {
 			continue
 		}
 		var closed websocket.CloseError
-		require.True(a.t, errors.As(err, &closed), "%v", err)
+		require.ErrorAs(a.t, err, &closed)
 		require.Equal(a.t, code, closed.Code, closed.Reason)
 		return
 	}
@@ -424,10 +422,5 @@ func (a *testAgent) requireClosed(code websocket.StatusCode) {
 
 // vanish breaks the connection as a crash of the agent does.
 func (a *testAgent) vanish() { _ = a.ws.CloseNow() }
-
-func field(msg proto.Message) []byte {
-	b, _ := proto.Marshal(msg)
-	return bytes.Clone(b)
-}
 
 func opamp(n byte) opampwire.InstanceUID { return opampwire.InstanceUID{0: 1, 15: n} }

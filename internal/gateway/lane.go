@@ -52,7 +52,7 @@ func (a *agent) bound() bool { return a.lane != nil && a.carrier != nil && a.car
 // unless another is its own by now and it has been at rest.
 func (r *router) bindLocked(a *agent, now moment) bool {
 	if a.bound() {
-		if a.choice == r.generation || a.pending > 0 || now-a.sentAt < restful {
+		if a.choice == r.generation || now-a.sentAt < restful || a.pending > 0 && now-a.sentAt < forgotten {
 			return true
 		}
 		a.choice = r.generation
@@ -120,9 +120,11 @@ func (r *router) laneDown(l *lane, c carrier) {
 		}
 		return
 	}
+	before := len(r.waiting)
 	for _, a := range r.agents {
 		r.strandLocked(a, c)
 	}
+	slices.SortFunc(r.waiting[before:], func(a, b *agent) int { return bytes.Compare(a.uid[:], b.uid[:]) })
 }
 
 func (r *router) strandLocked(a *agent, c carrier) {

@@ -84,7 +84,7 @@ func newDrops(log *zap.Logger) *drops {
 
 // note counts n messages. The error must hold nothing of a peer's choosing that is not
 // bounded and quoted.
-func (d *drops) note(r Reason, n int64, err error, fields ...zap.Field) {
+func (d *drops) note(r Reason, n int64, err error) {
 	if n == 0 {
 		return
 	}
@@ -94,9 +94,8 @@ func (d *drops) note(r Reason, n int64, err error, fields ...zap.Field) {
 	if !due {
 		return
 	}
-	d.log.Warn("messages are not forwarded", append([]zap.Field{
-		zap.String("reason", string(r)), zap.Int64("since_last_line", since), zap.Error(err),
-	}, fields...)...)
+	d.log.Warn("messages are not forwarded",
+		zap.String("reason", string(r)), zap.Int64("since_last_line", since), zap.Error(err))
 }
 
 // due says whether a line may be written now, and how many drops it speaks of.

@@ -110,9 +110,13 @@ type departure struct {
 	at    moment
 }
 
-// restful is how long an agent must have said nothing before its messages take another
-// way while the old one lives: the server has dealt with what went there by then.
-const restful = time.Second
+const (
+	// restful is how long an agent must have said nothing before its messages take another
+	// way while the old one lives: the server has dealt with what went there by then.
+	restful = time.Second
+	// forgotten is how long for one whose last message the server has not answered.
+	forgotten = 15 * time.Second
+)
 
 func newRouter(set routerSettings, d *drops) *router {
 	return &router{
@@ -194,10 +198,13 @@ func (r *router) returnLocked(a *agent, p *peer) {
 func (r *router) conflictLocked(a *agent, p *peer, now moment) (verdict, bool) {
 	if !a.goodbye {
 		heard := r.heardLocked(a)
-		alive := now-heard < r.set.silence || p.contested > 0 && heard >= p.contested
+		since := p.contested > 0 && heard > p.contested // it has shown life since it was asked
+		alive := since || now-heard < r.set.silence
 		if p.contested == 0 {
-			p.contested = now
 			r.counts.duplicates[r.set.duplicates]++
+		}
+		if p.contested == 0 || since {
+			p.contested = now
 		}
 		if alive || r.set.duplicates != DuplicatesReplace {
 			if a.handover == nil {

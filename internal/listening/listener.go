@@ -24,6 +24,7 @@ type Listener struct {
 	Config *confighttp.ServerConfig
 }
 
+// Validate reports everything that is wrong, by the user's keys.
 func (l Listener) Validate() error {
 	return errors.Join(l.validateAddress(), l.ValidateTLS(), l.validateAuth(), l.validateBodies(), l.validateTimeouts())
 }
