@@ -63,7 +63,7 @@ func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
 	for _, a := range agents {
 		r.eventually(func() bool { return p.connects(a.uid) }, "%s is not announced on the other one", a.uid)
 		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
-		require.Eventually(t, func() bool { return a.receive().GetFlags() == 4 }, patience, 0, "after the answer to the announcement")
+		a.awaitFlags(4) // after the answer to the announcement
 	}
 }
 

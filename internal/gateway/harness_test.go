@@ -377,6 +377,14 @@ func (a *testAgent) receive() *protobufs.ServerToAgent {
 	return msg
 }
 
+// awaitFlags reads up to a message with these flags.
+func (a *testAgent) awaitFlags(flags uint64) {
+	a.t.Helper()
+	for got := a.receive(); got.GetFlags() != flags; {
+		got = a.receive()
+	}
+}
+
 // say sends a message and returns the answer.
 func (a *testAgent) say(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 	a.t.Helper()
