@@ -305,8 +305,25 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
-		l.set.onMessage(l, message)
+		if err := l.hand(message); err != nil {
+			return err
+		}
 	}
+}
+
+// errFault says that a message met a fault of this process. It costs the connection, not
+// the Collector.
+var errFault = errors.New("internal fault")
+
+// hand hands a message over.
+func (l *link) hand(message []byte) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("%w: %.200v", errFault, fault)
+		}
+	}()
+	l.set.onMessage(l, message)
+	return nil
 }
 
 // linkReader reads the frames of a server. Owned by read.

@@ -442,6 +442,8 @@ func lostReason(err error) string {
 		return "protocol"
 	case errors.Is(err, errTooLarge):
 		return "too_large"
+	case errors.Is(err, errFault):
+		return "fault"
 	case errors.Is(err, io.EOF):
 		return "closed_by_server"
 	default:

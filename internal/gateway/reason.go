@@ -50,6 +50,7 @@ func Reasons() []Reason {
 		ReasonNoUpstream, ReasonUpstreamQueue, ReasonUpstreamLost, ReasonUpstreamFailed, ReasonUpstreamLimit,
 		ReasonDuplicate, ReasonReidentified, ReasonMaxAgents, ReasonConnectionFull, ReasonReserved, ReasonMalformed,
 		ReasonUnknownUID, ReasonNoUID, ReasonForeignUID, ReasonAgentGone, ReasonAgentSlow, ReasonMailboxFull,
+		ReasonSuperseded, ReasonServerMalformed,
 	}
 }
 
