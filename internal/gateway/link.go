@@ -139,13 +139,16 @@ func (l *link) offer(frame []byte) bool {
 	return false
 }
 
-// carry queues an encoded message, and waits for room if it must.
-func (l *link) carry(ctx context.Context, message []byte) error {
-	for {
-		room, err := l.putMessage(message)
-		if room == nil {
-			return err
-		}
+// carry queues an encoded message, and waits for room if it must: until ctx ends, and
+// not longer than so.
+func (l *link) carry(ctx context.Context, so time.Duration, message []byte) error {
+	room, err := l.putMessage(message)
+	if room == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, so)
+	defer cancel()
+	for ; room != nil; room, err = l.putMessage(message) {
 		select {
 		case <-room:
 		case <-l.gone:
@@ -154,6 +157,7 @@ func (l *link) carry(ctx context.Context, message []byte) error {
 			return ctx.Err()
 		}
 	}
+	return err
 }
 
 // putMessage queues a message. Where there is no room for it, it returns a channel that is

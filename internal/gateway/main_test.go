@@ -4,9 +4,16 @@
 package gateway
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childEnv); role != "" {
+		serveMeasured(role)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}

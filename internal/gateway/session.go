@@ -172,14 +172,11 @@ func (g *Gateway) check(message []byte, m opampwire.AgentMessage) error {
 // carry hands a message to the carrier that the router chose. While the server takes
 // nothing its sender waits, and with it nobody but its own connection.
 func (g *Gateway) carry(v verdict, message []byte, m opampwire.AgentMessage, forwarded http.Header) error {
-	ctx, cancel := context.WithTimeout(g.hard, g.set.WriteTimeout)
-	defer cancel()
 	var err error
 	switch c := v.carrier.(type) {
 	case *link:
-		err = c.carry(ctx, message)
-		if s := c.slot; err == nil && s != nil {
-			s.noteSent(m.UID, g.now())
+		if err = c.carry(g.hard, g.set.WriteTimeout, message); err == nil {
+			c.slot.noteSent(m.UID, g.now())
 		}
 	case *poster:
 		err = c.carry(g.hard, m.UID, message, forwarded)
@@ -215,7 +212,7 @@ func (s *session) contest(v verdict, m opampwire.AgentMessage) verdict {
 		return v
 	}
 	if other, ok := v.old.owner.(*session); ok {
-		_ = other.conn.Ping() // who cannot be written to does not answer either
+		_ = other.conn.Ping() // for whom there is no room for a ping has not read for long
 	}
 	timer := time.NewTimer(g.set.Silence)
 	defer timer.Stop()

@@ -42,8 +42,7 @@ type Conn interface {
 	Info() ConnInfo
 	// SendEncoded queues one encoded ServerToAgent: see [Server.SendEncoded].
 	SendEncoded(message []byte) error
-	// Ping asks the peer for a sign of life. It returns when the ping is written, at the
-	// latest after Settings.WriteTimeout.
+	// Ping asks the peer for a sign of life. It queues the ping and returns.
 	Ping() error
 	// Heard is how long after the server was made the last byte came from the peer. It
 	// only grows.
@@ -153,7 +152,10 @@ func (c *conn) Info() ConnInfo { return c.info }
 func (c *conn) Heard() time.Duration { return time.Duration(c.heard.Load()) }
 
 // Ping implements Conn.
-func (c *conn) Ping() error { return c.control(opPing, nil) }
+func (c *conn) Ping() error {
+	_, err := c.enqueue(make([]byte, maxOutHeader))
+	return err
+}
 
 // SendEncoded implements Conn.
 func (c *conn) SendEncoded(message []byte) error {

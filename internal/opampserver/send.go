@@ -139,12 +139,20 @@ func (c *conn) deliver() {
 			c.cut() // run notices
 			continue
 		}
-		c.server.wsSent.add(len(buf) - maxOutHeader)
+		if !isPing(buf) {
+			c.server.wsSent.add(len(buf) - maxOutHeader)
+		}
 	}
 }
 
+// isPing says whether a queued frame is a ping: a message is never empty, it has a header.
+func isPing(buf []byte) bool { return len(buf) == maxOutHeader }
+
 func (c *conn) writeQueued(buf []byte) (err error) {
 	defer c.server.contain(c.info.RemoteAddr, &err)
+	if isPing(buf) {
+		return c.write(seal(buf, opPing))
+	}
 	return c.write(seal(buf, opBinary))
 }
 

@@ -1,0 +1,393 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/open-telemetry/opamp-go/server"
+	"github.com/open-telemetry/opamp-go/server/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/opamptest"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// benchAgents is how many agents there are. With both ends in one process twice as many
+// files would be open; so the ends are processes of their own.
+const benchAgents = 5000
+
+const (
+	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway or gateway_tls
+	upstreamEnv = "GATEWAY_BENCH_UPSTREAM"
+	filesEnv    = "GATEWAY_BENCH_FILES"
+)
+
+// child is another process, which serves and tells what that costs it.
+type child struct {
+	b     *testing.B
+	cmd   *exec.Cmd
+	ask   io.WriteCloser
+	lines *bufio.Scanner
+	addr  string
+}
+
+// cost is what a process has used so far, and holds now.
+type cost struct {
+	rss     int64 // bytes, after a collection
+	peak    int64 // bytes, the most there ever were
+	cpu     time.Duration
+	mallocs int64
+}
+
+func startChild(b *testing.B, role string, env ...string) *child {
+	b.Helper()
+	c := &child{b: b, cmd: exec.Command(os.Args[0])}
+	c.cmd.Env = append(append(os.Environ(), childEnv+"="+role), env...)
+	c.cmd.Stderr = os.Stderr
+	var err error
+	c.ask, err = c.cmd.StdinPipe()
+	require.NoError(b, err)
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, c.cmd.Start())
+	b.Cleanup(func() { _ = c.ask.Close(); _ = c.cmd.Wait() })
+	c.lines = bufio.NewScanner(out)
+	require.True(b, c.lines.Scan())
+	c.addr = c.lines.Text()
+	return c
+}
+
+// measure asks for the cost; collected also frees what can be freed.
+func (c *child) measure(collected bool) (m cost) {
+	c.b.Helper()
+	word := "count\n"
+	if collected {
+		word = "collect\n"
+	}
+	_, err := io.WriteString(c.ask, word)
+	require.NoError(c.b, err)
+	require.True(c.b, c.lines.Scan())
+	_, err = fmt.Sscan(c.lines.Text(), &m.rss, &m.peak, &m.cpu, &m.mallocs)
+	require.NoError(c.b, err)
+	return m
+}
+
+// serveMeasured is a child's life.
+func serveMeasured(role string) {
+	var front *httptest.Server
+	switch role {
+	case "server":
+		opamp := server.New(nil)
+		handler, connContext, err := opamp.Attach(server.Settings{Callbacks: types.Callbacks{
+			OnConnecting: func(*http.Request) types.ConnectionResponse {
+				return types.ConnectionResponse{Accept: true, ConnectionCallbacks: types.ConnectionCallbacks{
+					OnMessage: func(_ context.Context, _ types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+						return &protobufs.ServerToAgent{InstanceUid: msg.GetInstanceUid(), Capabilities: 1}
+					},
+				}}
+			},
+		}})
+		if err != nil {
+			panic(err)
+		}
+		front = httptest.NewUnstartedServer(http.HandlerFunc(handler))
+		front.Config.ConnContext = connContext
+		front.Start()
+	default:
+		u, err := url.Parse(os.Getenv(upstreamEnv))
+		if err != nil {
+			panic(err)
+		}
+		g, err := New(Settings{Endpoints: []Endpoint{{URL: u, Client: &http.Client{}}}, MinConnections: 2, MaxConnections: 2})
+		if err != nil {
+			panic(err)
+		}
+		g.Start()
+		for g.pool.connected.Load() < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		front = httptest.NewUnstartedServer(g)
+		if role == "gateway_tls" {
+			dir := os.Getenv(filesEnv)
+			cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert"), filepath.Join(dir, "key"))
+			if err != nil {
+				panic(err)
+			}
+			front.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+			front.StartTLS()
+		} else {
+			front.Start()
+		}
+	}
+	fmt.Println(front.Listener.Addr())
+	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+		if asked.Text() == "collect" {
+			for range 3 { // a stack shrinks by half a collection
+				runtime.GC()
+			}
+			debug.FreeOSMemory()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		rss, peak := residentBytes()
+		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs)
+	}
+}
+
+// residentBytes are those now, and the most there ever were.
+func residentBytes() (now, most int64) {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		switch name {
+		case "VmRSS":
+			now = kilobytes << 10
+		case "VmHWM":
+			most = kilobytes << 10
+		}
+	}
+	return now, most
+}
+
+// processCPU is the processor time of this process.
+func processCPU() time.Duration {
+	stat, _ := os.ReadFile("/proc/self/stat")
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond // clock ticks of 100 Hz
+}
+
+// leanAgent is as little of an agent as there can be: a connection, a frame to write, and
+// room for the answer.
+type leanAgent struct {
+	net.Conn
+	beat []byte
+}
+
+// dialLean opens a WebSocket.
+func dialLean(addr string, trust *tls.Config) (*leanAgent, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if trust != nil {
+		nc = tls.Client(nc, trust)
+	}
+	_, err = io.WriteString(nc, "GET /v1/opamp HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	if err == nil {
+		var resp *http.Response
+		resp, err = http.ReadResponse(bufio.NewReaderSize(nc, 512), nil)
+		if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			err = errors.New(resp.Status)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	payload := opampwire.AppendHeartbeat(nil, opampwire.NewInstanceUID(), 1)
+	beat := append([]byte{0x82, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
+	return &leanAgent{Conn: nc, beat: beat}, nil
+}
+
+// roundTrip sends a heartbeat and reads its answer.
+func (a *leanAgent) roundTrip(room []byte) error {
+	if _, err := a.Write(a.beat); err != nil {
+		return err
+	}
+	for have := 0; ; {
+		n, err := a.Read(room[have:])
+		if err != nil {
+			return err
+		}
+		if have += n; have >= 2 && have >= 2+int(room[1]&0x7f) {
+			return nil
+		}
+	}
+}
+
+// fleetOf opens n agents, and lets each report once.
+func fleetOf(b *testing.B, n int, addr string, trust *tls.Config) []*leanAgent {
+	b.Helper()
+	agents := make([]*leanAgent, n)
+	var all sync.WaitGroup
+	for w := range 50 {
+		all.Go(func() {
+			room := make([]byte, 256)
+			for i := w; i < n; i += 50 {
+				a, err := dialLean(addr, trust)
+				if err == nil {
+					err = a.roundTrip(room)
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				agents[i] = a
+			}
+		})
+	}
+	all.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+	b.Cleanup(func() { hangUp(agents) })
+	return agents
+}
+
+func hangUp(agents []*leanAgent) {
+	for _, a := range agents {
+		if t, ok := a.Conn.(*net.TCPConn); ok {
+			_ = t.SetLinger(0) // or the ports run out
+		}
+		_ = a.Close()
+	}
+}
+
+// burst lets every agent make rounds round trips, 50 at a time.
+func burst(b *testing.B, agents []*leanAgent, rounds int) {
+	b.Helper()
+	var all sync.WaitGroup
+	for w := range 50 {
+		all.Go(func() {
+			room := make([]byte, 256)
+			for range rounds {
+				for i := w; i < len(agents); i += 50 {
+					if err := agents[i].roundTrip(room); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// paced makes rate round trips a second for a while and returns how long they took, in
+// order.
+func paced(b *testing.B, agents []*leanAgent, rate int, length time.Duration) []time.Duration {
+	b.Helper()
+	const workers = 50
+	var all sync.WaitGroup
+	took := make([][]time.Duration, workers)
+	for w := range workers {
+		all.Go(func() {
+			ticker := time.NewTicker(workers * time.Second / time.Duration(rate))
+			defer ticker.Stop()
+			room, end := make([]byte, 256), time.Now().Add(length)
+			for i := w; time.Now().Before(end); i = (i + workers) % len(agents) {
+				<-ticker.C
+				began := time.Now()
+				if err := agents[i].roundTrip(room); err != nil {
+					b.Error(err)
+					return
+				}
+				took[w] = append(took[w], time.Since(began))
+			}
+		})
+	}
+	all.Wait()
+	sorted := slices.Concat(took...)
+	slices.Sort(sorted)
+	return sorted
+}
+
+// Agents on an unmodified opamp-go server, directly and through the gateway, in one run.
+// CPU, allocations and memory are those of the process that is named; what the server
+// behind the gateway uses is reported beside it.
+func BenchmarkCarry(b *testing.B) {
+	run := func(b *testing.B, measured, behind *child, trust *tls.Config) {
+		warm := fleetOf(b, 50, measured.addr, trust)
+		burst(b, warm, 20)
+		before := measured.measure(true)
+		agents := fleetOf(b, benchAgents, measured.addr, trust)
+		idle := measured.measure(true)
+		b.ReportMetric(float64(idle.rss-before.rss)/benchAgents, "rss-B/agent")
+		b.ReportMetric(float64(idle.peak-before.rss)/benchAgents, "peak-B/agent")
+		const rounds = 8
+		burst(b, agents, 1)
+		m0, s0 := measured.measure(false), cost{}
+		if behind != nil {
+			s0 = behind.measure(false)
+		}
+		began := time.Now()
+		burst(b, agents, rounds)
+		elapsed := time.Since(began)
+		m1 := measured.measure(false)
+		const trips = benchAgents * rounds
+		b.ReportMetric(float64(m1.cpu-m0.cpu)/trips/1000, "cpu-µs/rt")
+		b.ReportMetric(float64(m1.mallocs-m0.mallocs)/trips, "allocs/rt")
+		b.ReportMetric(trips/elapsed.Seconds(), "rt/s")
+		if behind != nil {
+			b.ReportMetric(float64(behind.measure(false).cpu-s0.cpu)/trips/1000, "server-cpu-µs/rt")
+		}
+		took := paced(b, agents, 2000, 5*time.Second)
+		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		b.ReportMetric(float64(measured.measure(true).rss-before.rss)/benchAgents, "rss-after-load-B/agent")
+		b.ReportMetric(0, "ns/op")
+		hangUp(agents)
+	}
+	for b.Loop() {
+		b.Run("direct", func(b *testing.B) {
+			for b.Loop() {
+				run(b, startChild(b, "server"), nil, nil)
+			}
+		})
+		b.Run("gateway", func(b *testing.B) {
+			for b.Loop() {
+				behind := startChild(b, "server")
+				run(b, startChild(b, "gateway", upstreamEnv+"=ws://"+behind.addr+"/v1/opamp"), behind, nil)
+			}
+		})
+		b.Run("gateway_tls", func(b *testing.B) {
+			for b.Loop() {
+				dir := b.TempDir()
+				authority := opamptest.NewAuthority(b)
+				identity := authority.Issue(b, 2, "x")
+				require.NoError(b, os.WriteFile(filepath.Join(dir, "cert"), identity.CertPEM, 0o600))
+				require.NoError(b, os.WriteFile(filepath.Join(dir, "key"), identity.KeyPEM, 0o600))
+				pool := x509.NewCertPool()
+				block, _ := pem.Decode(authority.PEM())
+				ca, err := x509.ParseCertificate(block.Bytes)
+				require.NoError(b, err)
+				pool.AddCert(ca)
+				behind := startChild(b, "server")
+				gw := startChild(b, "gateway_tls", upstreamEnv+"=ws://"+behind.addr+"/v1/opamp", filesEnv+"="+dir)
+				run(b, gw, behind, &tls.Config{RootCAs: pool, ServerName: "x", MinVersion: tls.VersionTLS13, ClientSessionCache: nil})
+			}
+		})
+	}
+}
