@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ const (
 	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway or gateway_tls
 	upstreamEnv = "GATEWAY_BENCH_UPSTREAM"
 	filesEnv    = "GATEWAY_BENCH_FILES"
+	addrEnv     = "GATEWAY_BENCH_ADDR" // of the server; empty: a free port
 )
 
 // child is another process, which serves and tells what that costs it.
@@ -62,7 +64,12 @@ type cost struct {
 	peak    int64 // bytes, the most there ever were
 	cpu     time.Duration
 	mallocs int64
+
+	goodbyes int64 // that a server has heard
 }
+
+// goodbyes are those that a child has heard as a server.
+var goodbyes atomic.Int64
 
 func startChild(b *testing.B, role string, env ...string) *child {
 	b.Helper()
@@ -92,7 +99,7 @@ func (c *child) measure(collected bool) (m cost) {
 	_, err := io.WriteString(c.ask, word)
 	require.NoError(c.b, err)
 	require.True(c.b, c.lines.Scan())
-	_, err = fmt.Sscan(c.lines.Text(), &m.rss, &m.peak, &m.cpu, &m.mallocs)
+	_, err = fmt.Sscan(c.lines.Text(), &m.rss, &m.peak, &m.cpu, &m.mallocs, &m.goodbyes)
 	require.NoError(c.b, err)
 	return m
 }
@@ -107,6 +114,9 @@ func serveMeasured(role string) {
 			OnConnecting: func(*http.Request) types.ConnectionResponse {
 				return types.ConnectionResponse{Accept: true, ConnectionCallbacks: types.ConnectionCallbacks{
 					OnMessage: func(_ context.Context, _ types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+						if msg.GetAgentDisconnect() != nil {
+							goodbyes.Add(1)
+						}
 						return &protobufs.ServerToAgent{InstanceUid: msg.GetInstanceUid(), Capabilities: 1}
 					},
 				}}
@@ -117,6 +127,12 @@ func serveMeasured(role string) {
 		}
 		front = httptest.NewUnstartedServer(http.HandlerFunc(handler))
 		front.Config.ConnContext = connContext
+		if addr := os.Getenv(addrEnv); addr != "" {
+			_ = front.Listener.Close()
+			if front.Listener, err = net.Listen("tcp", addr); err != nil {
+				panic(err)
+			}
+		}
 		front.Start()
 	default:
 		u, err := url.Parse(os.Getenv(upstreamEnv))
@@ -155,7 +171,7 @@ func serveMeasured(role string) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		rss, peak := residentBytes()
-		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs)
+		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs, goodbyes.Load())
 	}
 }
 

@@ -104,7 +104,7 @@ func (c *conn) readPayload(head frameHeader) error {
 	}
 	begin := len(c.message.b)
 	for left := int(head.Length); left > 0; {
-		n, err := c.readSome(left)
+		n, err := c.readSome(left, c.toCome(left, head.Fin))
 		if err != nil {
 			return err
 		}
@@ -114,10 +114,20 @@ func (c *conn) readPayload(head frameHeader) error {
 	return nil
 }
 
-// readSome appends at least one and at most n bytes to message.
-func (c *conn) readSome(n int) (int, error) {
+// toCome is how much of the message may still come, when left bytes of a frame are. Room
+// that is made for one frame of many only is made, and copied, for each of them.
+func (c *conn) toCome(left int, last bool) int {
+	if last {
+		return left
+	}
+	return max(left, int(c.server.settings.MaxMessageSize)+messageHeader-c.arrived())
+}
+
+// readSome appends at least one and at most n bytes to message, of which so many are
+// still to come.
+func (c *conn) readSome(n, toCome int) (int, error) {
 	buf := c.message
-	if err := c.server.budget.grow(buf, n); err != nil {
+	if err := c.server.budget.grow(buf, toCome); err != nil {
 		return 0, closing(closeTryAgainLater, ReasonMemory, "%w", err)
 	}
 	room := buf.b[len(buf.b):min(cap(buf.b), len(buf.b)+n)]

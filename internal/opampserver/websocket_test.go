@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -471,4 +472,26 @@ func TestStormOfConnectionsLeavesNothingBehind(t *testing.T) {
 		<-h.closed
 	}
 	r.eventually(func() bool { return r.Stats().Connections == 0 }, "slots are free")
+}
+
+// Some clients cut messages into frames of 4 KiB. Room is made for more than the next one.
+func TestManyFragmentsAreNotCopiedForEachOther(t *testing.T) {
+	h := newEcho()
+	r := newRig(t, Settings{}, h)
+	p := r.connect()
+	payload := framed(t, sized(t, 8<<20))
+	before := allocated()
+	for op := opBinary; len(payload) > 0; op = opContinuation {
+		n := min(4<<10, len(payload))
+		p.send(frame(n == len(payload), op, payload[:n]))
+		payload = payload[n:]
+	}
+	p.reply()
+	require.Less(t, allocated()-before, uint64(200<<20), "bytes, both ends and the decoded message")
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
