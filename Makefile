@@ -114,6 +114,14 @@ peer: $(PEER_DIST)/.generated $(SUPERVISORS) ## contrib's opamp extension in the
 	FLEETVIEW_BINARY=$(CURDIR)/$(PEER_BIN) SUPERVISORS="$(SUPERVISORS)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -v \
 		-run 'Supervisor|Orphan' ./internal/e2e $(E2E_FLAGS) | grep -E -- '--- (PASS|FAIL)' || true
 
+$(PEER_BIN): $(PEER_DIST)/.generated
+	@mkdir -p bin
+	cd $(PEER_DIST) && $(GO_LINK) -o $(CURDIR)/$@ .
+
+.PHONY: interop
+interop: $(PEER_BIN) ## agents of others through the gateway: opamp-go's client, Elastic's, contrib's extension; needs node and npm
+	go test -tags interop -count=1 -run Interop ./internal/gateway
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT_STAMP) ## go vet, linters and formatting
 	$(GO_STATIC) $(GOLANGCI_LINT) fmt --diff
@@ -135,9 +143,10 @@ generate: $(MDATAGEN) ## regenerate what mdatagen makes of each component's meta
 	done
 
 .PHONY: tidy
-tidy: ## go mod tidy in both modules
+tidy: ## go mod tidy in all modules
 	go mod tidy
 	go -C internal/tools mod tidy
+	go -C internal/interop mod tidy
 
 .PHONY: tools
 tools: $(OCB_STAMP) $(GOLANGCI_LINT_STAMP) $(MDATAGEN) $(SUPERVISORS) ## install ocb, golangci-lint, mdatagen and the supervisors into .tools/bin
