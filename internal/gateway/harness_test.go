@@ -52,13 +52,14 @@ type partner struct {
 
 // seen is what the partner knows of an agent.
 type seen struct {
-	conn     types.Connection
-	seq      uint64
-	messages int
-	full     int // times that it was asked for everything
-	goodbyes int
-	lastMsg  *protobufs.AgentToServer
-	conns    map[types.Connection]bool
+	conn      types.Connection
+	seq       uint64
+	messages  int
+	full      int // times that it was asked for everything
+	goodbyes  int
+	lastMsg   *protobufs.AgentToServer
+	described bool // it has reported who it is
+	conns     map[types.Connection]bool
 }
 
 func newPartner(t testing.TB) *partner { return newPartnerOf(t, 0) }
@@ -166,6 +167,7 @@ func (p *partner) onMessage(_ context.Context, c types.Connection, msg *protobuf
 	}
 	a.conn, a.seq, a.lastMsg = c, msg.GetSequenceNum(), proto.CloneOf(msg)
 	a.conns[c] = true
+	a.described = a.described || complete
 	a.messages++
 	if msg.GetAgentDisconnect() != nil {
 		a.goodbyes++

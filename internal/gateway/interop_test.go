@@ -153,7 +153,7 @@ func TestInteropContribExtension(t *testing.T) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				for _, a := range p.agents {
-					if a.messages > 2 {
+					if a.described {
 						return a.full <= 1
 					}
 				}
