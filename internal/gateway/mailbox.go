@@ -112,7 +112,9 @@ func (g *Gateway) expire() {
 	for _, box := range g.silentBoxes() {
 		g.router.ended(&box.peer, g.now())
 		g.drop.note(ReasonAgentGone, box.empty(), errNoMorePolls)
-		box.own.close()
+		if box.own != nil {
+			g.running.Go(box.own.close) // which takes a moment
+		}
 	}
 }
 
