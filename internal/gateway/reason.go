@@ -5,11 +5,10 @@ package gateway
 
 import (
 	"errors"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/internal/tally"
 )
 
 // Reason says in a word why a message was not forwarded or an agent was sent away. The set
@@ -57,31 +56,14 @@ func Reasons() []Reason {
 // errTooLarge says that a message is beyond a limit.
 var errTooLarge = errors.New("message too large")
 
-// quietPeriod is the least time between two log lines about one Reason.
-const quietPeriod = time.Minute
-
 // drops counts what is not forwarded and speaks of each kind at most once in a
-// quietPeriod. Safe for concurrent use.
+// tally.QuietPeriod. Safe for concurrent use.
 type drops struct {
 	log   *zap.Logger
-	kinds map[Reason]*dropKind // fixed at construction
+	tally *tally.Tally[Reason]
 }
 
-type dropKind struct {
-	count atomic.Int64
-
-	mu     sync.Mutex
-	spoken time.Time // guarded by mu: the last log line
-	told   int64     // guarded by mu: count at that line
-}
-
-func newDrops(log *zap.Logger) *drops {
-	d := &drops{log: log, kinds: make(map[Reason]*dropKind)}
-	for _, r := range Reasons() {
-		d.kinds[r] = &dropKind{}
-	}
-	return d
-}
+func newDrops(log *zap.Logger) *drops { return &drops{log: log, tally: tally.New(Reasons())} }
 
 // note counts n messages. The error must hold nothing of a peer's choosing that is not
 // bounded and quoted.
@@ -89,9 +71,7 @@ func (d *drops) note(r Reason, n int64, err error) {
 	if n == 0 {
 		return
 	}
-	k := d.kinds[r]
-	count := k.count.Add(n)
-	since, due := k.due(count, time.Now())
+	since, due := d.tally.Note(r, n)
 	if !due {
 		return
 	}
@@ -99,22 +79,4 @@ func (d *drops) note(r Reason, n int64, err error) {
 		zap.String("reason", string(r)), zap.Int64("since_last_line", since), zap.Error(err))
 }
 
-// due says whether a line may be written now, and how many drops it speaks of.
-func (k *dropKind) due(count int64, now time.Time) (since int64, ok bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.spoken.IsZero() && now.Sub(k.spoken) < quietPeriod {
-		return 0, false
-	}
-	since = count - k.told
-	k.spoken, k.told = now, count
-	return since, true
-}
-
-func (d *drops) counts() map[Reason]int64 {
-	counts := make(map[Reason]int64, len(d.kinds))
-	for r, k := range d.kinds {
-		counts[r] = k.count.Load()
-	}
-	return counts
-}
+func (d *drops) counts() map[Reason]int64 { return d.tally.Counts() }

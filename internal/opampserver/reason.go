@@ -4,11 +4,9 @@
 package opampserver
 
 import (
-	"sync"
-	"sync/atomic"
-	"time"
-
 	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/internal/tally"
 )
 
 // Reason says why a peer, a request or a message was refused, or a message to a peer not sent.
@@ -60,37 +58,21 @@ func Reasons() []Reason {
 }
 
 // quietPeriod is the least time between two log lines about one Reason.
-const quietPeriod = time.Minute
+const quietPeriod = tally.QuietPeriod
 
 // ledger counts refusals and speaks of each kind at most once in a quietPeriod.
 // Safe for concurrent use.
 type ledger struct {
-	log     *zap.Logger
-	entries map[Reason]*entry // fixed at construction
+	log   *zap.Logger
+	tally *tally.Tally[Reason]
 }
 
-type entry struct {
-	count atomic.Int64
-
-	mu     sync.Mutex
-	spoken time.Time // guarded by mu: the last log line
-	told   int64     // guarded by mu: count at that line
-}
-
-func newLedger(log *zap.Logger) *ledger {
-	l := &ledger{log: log, entries: make(map[Reason]*entry)}
-	for _, r := range Reasons() {
-		l.entries[r] = &entry{}
-	}
-	return l
-}
+func newLedger(log *zap.Logger) *ledger { return &ledger{log: log, tally: tally.New(Reasons())} }
 
 // note counts one refusal of peer. The error names what was wrong; it must hold
 // nothing of the peer's choosing that is not bounded and quoted.
 func (l *ledger) note(reason Reason, peer string, err error, more ...zap.Field) {
-	e := l.entries[reason]
-	count := e.count.Add(1)
-	since, due := e.due(count, time.Now())
+	since, due := l.tally.Note(reason, 1)
 	if !due {
 		return
 	}
@@ -111,24 +93,6 @@ func (l *ledger) note(reason Reason, peer string, err error, more ...zap.Field) 
 }
 
 // count is note for what happens without anybody's fault, and is said nothing of.
-func (l *ledger) count(reason Reason) { l.entries[reason].count.Add(1) }
+func (l *ledger) count(reason Reason) { l.tally.Add(reason, 1) }
 
-// due says whether a line may be written now, and how many refusals it speaks of.
-func (e *entry) due(count int64, now time.Time) (since int64, ok bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.spoken.IsZero() && now.Sub(e.spoken) < quietPeriod {
-		return 0, false
-	}
-	since = count - e.told
-	e.spoken, e.told = now, count
-	return since, true
-}
-
-func (l *ledger) counts() map[Reason]int64 {
-	counts := make(map[Reason]int64, len(l.entries))
-	for r, e := range l.entries {
-		counts[r] = e.count.Load()
-	}
-	return counts
-}
+func (l *ledger) counts() map[Reason]int64 { return l.tally.Counts() }
