@@ -188,3 +188,13 @@ func TestREADMENamesEverything(t *testing.T) {
 		assert.Contains(t, string(text), "`"+string(reason)+"`")
 	}
 }
+
+func TestExampleOfAWholeCollector(t *testing.T) {
+	all, err := confmaptest.LoadConf(filepath.Join("..", "..", "testdata", "gateway.yaml"))
+	require.NoError(t, err)
+	section, err := all.Sub("extensions::opamp_gateway")
+	require.NoError(t, err)
+	cfg := unmarshal(t, section)
+	require.NoError(t, xconfmap.Validate(cfg))
+	assert.Equal(t, component.MustNewID("opamp"), *cfg.Report.Extension)
+}
