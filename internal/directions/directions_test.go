@@ -26,7 +26,7 @@ const (
 	insight   = "internal/fleet/fleetquery internal/fleet/fleetproblem internal/fleet/fleetconfig internal/fleet/fleetgraph " +
 		"internal/fleet/fleetsearch"
 	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/agentidentity internal/componenthealth internal/custommessage " +
-		"internal/gateway/... internal/listening internal/opampendpoint " + told
+		"internal/gateway/... internal/listening internal/opampendpoint internal/tally " + told
 	told = "internal/fleet/fleetstore/... internal/fleet/fleetbus/... internal/fleet/fleetapi/... internal/fleet/fleetui/... " +
 		"internal/fleet/fleetsend/..."
 	agentRooms = "internal/opampclient internal/opampdial internal/agentidentity internal/agentreport internal/componenthealth " +
