@@ -59,6 +59,9 @@ func New(set Settings) (*Gateway, error) {
 	if len(set.Endpoints) == 0 {
 		return nil, errors.New("no endpoint of an OpAMP server")
 	}
+	if set.Auth.Mode == AuthUpstream && len(set.Auth.Clients) != len(set.Endpoints) {
+		return nil, errors.New("authentication by the server needs a client for each endpoint")
+	}
 	g := &Gateway{
 		set: set, made: time.Now(), drop: newDrops(set.Logger),
 		sessions: make(map[*session]struct{}), boxes: make(map[opampwire.InstanceUID]*mailbox),

@@ -102,14 +102,21 @@ func (l *link) run() error {
 
 // end ends the link. The first reason counts.
 func (l *link) end(err error) {
+	if l.note(err) {
+		_ = l.conn.Close() // whatever waits on it ends; not under mu, since TLS says goodbye first
+	}
+}
+
+// note keeps the first reason, and says whether this is it.
+func (l *link) note(err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return
+		return false
 	}
 	l.err = err
 	close(l.gone)
-	_ = l.conn.Close() // whatever waits on it ends
+	return true
 }
 
 func (l *link) cause() error {

@@ -72,6 +72,7 @@ func TestHostileServer(t *testing.T) {
 		"hangs up":           {nil, "closed_by_server"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var sent atomic.Int64
 			o := new(observed)
 			r := newRig(t, Settings{Observer: o, MaxMessageSize: 1 << 20}, rawServer(t, func(c net.Conn, _ *bufio.Reader) {
