@@ -71,7 +71,7 @@ func New(set Settings) (*Gateway, error) {
 	g.router = newRouter(routerSettings{
 		maxAgents: set.MaxAgents, maxPerPeer: set.MaxPerConnection,
 		duplicates: set.Duplicates, silence: set.Silence, grace: set.Grace,
-	}, g.drop)
+	})
 	g.pool = newPool(g)
 	g.server = opampserver.NewRelay(opampserver.Settings{
 		Logger:              set.Logger,

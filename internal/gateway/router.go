@@ -38,7 +38,7 @@ type peer struct {
 	owner     any                              // fixed at construction
 	heard     func() (at moment, ok bool)      // fixed: the last sign of life; nil: that of each agent counts
 	own       *lane                            // fixed before its first message: not nil if nobody shares its way to the server
-	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while only has is set
+	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while there is one at most
 	only      *agent                           // guarded by mu: the one agent of most peers
 	contested moment                           // guarded by mu: since when it speaks for a UID that another peer has; 0: it does not
 }
@@ -72,8 +72,7 @@ type agent struct {
 // Safe for concurrent use.
 type router struct {
 	// Fixed at construction.
-	set  routerSettings
-	drop *drops
+	set routerSettings
 
 	mu         sync.Mutex
 	agents     map[opampwire.InstanceUID]*agent // guarded by mu
@@ -118,9 +117,9 @@ const (
 	forgotten = 15 * time.Second
 )
 
-func newRouter(set routerSettings, d *drops) *router {
+func newRouter(set routerSettings) *router {
 	return &router{
-		set: set, drop: d,
+		set:    set,
 		agents: make(map[opampwire.InstanceUID]*agent),
 		counts: routerCounts{duplicates: make(map[Duplicates]uint64)},
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -181,7 +180,7 @@ func (w *world) run(line string) string {
 			router: newRouter(routerSettings{
 				maxAgents: number("agents", 100), maxPerPeer: number("per_peer", 16), duplicates: policy,
 				silence: duration("silence", 5*time.Second), grace: duration("grace", 5*time.Second),
-			}, newDrops(zap.NewNop())),
+			}),
 		}
 	case "own":
 		l := newLane(0)
