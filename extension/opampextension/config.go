@@ -39,7 +39,6 @@ const (
 var (
 	errNoTransport     = errors.New("opamp server must have at least ws or http set")
 	errTwoTransports   = errors.New("opamp server must have only ws or http set")
-	errNoEndpoint      = opampendpoint.ErrNoEndpoint
 	errPollingInterval = errors.New("polling interval must be 0 or greater")
 	errBadInstanceUID  = errors.New("opamp instance_uid is invalid")
 

@@ -43,7 +43,7 @@ func TestOwnAgentAndServer(t *testing.T) {
 	r := newRig(t, Settings{MinConnections: 2, Grace: 100 * time.Millisecond}, "ws://"+web.Listener.Addr().String()+"/v1/opamp")
 	r.eventually(func() bool { return r.pool.connected.Load() == 2 }, "")
 	for _, scheme := range []string{"ws", "http"} {
-		t.Run(scheme, func(t *testing.T) {
+		t.Run(scheme, func(*testing.T) {
 			uid := opampwire.NewInstanceUID()
 			c := opampclient.New(opampclient.Settings{
 				Endpoint:        &url.URL{Scheme: scheme, Host: r.addr, Path: "/v1/opamp"},

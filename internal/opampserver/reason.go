@@ -57,10 +57,7 @@ func Reasons() []Reason {
 	}
 }
 
-// quietPeriod is the least time between two log lines about one Reason.
-const quietPeriod = tally.QuietPeriod
-
-// ledger counts refusals and speaks of each kind at most once in a quietPeriod.
+// ledger counts refusals and speaks of each kind at most once in a tally.QuietPeriod.
 // Safe for concurrent use.
 type ledger struct {
 	log   *zap.Logger
