@@ -151,10 +151,15 @@ func TestTwoCollectorsWithOneIdentity(t *testing.T) {
 			second, other := start()
 			require.NotEqual(t, uid, other)
 			warnings := second.c.matching(func(line logLine) bool { return line.Level == "warn" && strings.Contains(line.Raw, `"`+key+`"`) })
-			require.Len(t, warnings, 1)
 			if kind == "file" {
+				require.Len(t, warnings, 1)
 				require.Contains(t, warnings[0].Text, "Another collector")
 				require.Contains(t, warnings[0].Raw, filepath.Join(dir, "uid"))
+			} else { // a storage keeps custom messages, too
+				require.Len(t, warnings, 2)
+				texts := warnings[0].Text + "\n" + warnings[1].Text
+				require.Contains(t, texts, "The instance UID cannot be kept")
+				require.Contains(t, texts, "Cannot open the storage of custom messages")
 			}
 			require.Equal(t, other, second.reload(t), "the place is still taken")
 			require.Equal(t, uid, first.reload(t))
