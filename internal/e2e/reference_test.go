@@ -109,6 +109,7 @@ type told struct {
 	// off may be heard before, after or instead of the goodbye.
 	leaving bool
 	healths []bool // whether it was healthy, in the order in which it said so
+	customs []*protobufs.CustomMessage
 	*protobufs.AgentToServer
 }
 
@@ -141,6 +142,13 @@ func (all *told) add(t *testing.T, msg *protobufs.AgentToServer) {
 	if latest.Health != nil {
 		all.Health = nil
 		all.healths = append(all.healths, latest.Health.Healthy)
+	}
+	if latest.CustomMessage != nil {
+		all.CustomMessage = nil
+		all.customs = append(all.customs, latest.CustomMessage)
+	}
+	if latest.CustomCapabilities != nil {
+		all.CustomCapabilities = nil
 	}
 	if latest.AvailableComponents != nil {
 		all.AvailableComponents = nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,7 @@ telemetry: {logs: {level: debug}}
 type supervised struct {
 	// Fixed at construction.
 	program string // the supervisor's
+	binary  string // the collector's
 	remote  *reference
 	dir     string // the supervisor's storage
 	config  string // the supervisor's file
@@ -84,14 +86,14 @@ type supervised struct {
 }
 
 // supervise starts a supervisor and waits until its collector has told everything.
-func supervise(t *testing.T, program string, hup bool) *supervised {
+func supervise(t *testing.T, program, binary string, hup bool) *supervised {
 	t.Helper()
-	s := &supervised{program: program, dir: t.TempDir()}
+	s := &supervised{program: program, binary: binary, dir: t.TempDir()}
 	s.remote = startReference(t,
 		protobufs.ServerCapabilities_ServerCapabilities_OffersRemoteConfig,
 		protobufs.ServerCapabilities_ServerCapabilities_AcceptsEffectiveConfig)
 	s.config = writeFile(t, t.TempDir(), "supervisor.yaml",
-		fmt.Sprintf(supervisorYAML, s.remote.server.Addr(), s.dir, distribution(t), orphanInterval, hup))
+		fmt.Sprintf(supervisorYAML, s.remote.server.Addr(), s.dir, binary, orphanInterval, hup))
 	t.Cleanup(func() {
 		if s.pid != 0 {
 			_ = syscall.Kill(int(s.pid), syscall.SIGKILL) // if it is still there
@@ -224,7 +226,7 @@ func TestUnderASupervisor(t *testing.T) {
 		for name, hup := range map[string]bool{"restart": false, "hup": true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				s := supervise(t, program, hup)
+				s := supervise(t, program, distribution(t), hup)
 				t.Run("identity", s.checkIdentity)
 				t.Run("components", s.checkComponents)
 				t.Run("config", s.checkConfig)
@@ -263,14 +265,14 @@ func (s *supervised) checkIdentity(t *testing.T) {
 		identity[kv.GetKey()] = kv.GetValue().GetStringValue()
 	}
 	assert.Equal(t, s.uid(t), identity["service.instance.id"])
-	assert.Equal(t, filepath.Base(distribution(t)), identity["service.name"])
+	assert.Equal(t, filepath.Base(s.binary), identity["service.name"])
 	assert.NotEmpty(t, identity["service.version"])
 }
 
 func (s *supervised) checkComponents(t *testing.T) {
 	parts := s.GetAvailableComponents()
 	assert.Equal(t, componentsHash(parts.GetComponents()), hex.EncodeToString(parts.GetHash()))
-	assertListed(t, parts.GetComponents(), components(t, distribution(t)))
+	assertListed(t, parts.GetComponents(), components(t, s.binary))
 }
 
 // checkConfig holds that what is told is the collector's own view of its configuration.
@@ -317,7 +319,7 @@ func (s *supervised) checkWell(t *testing.T) {
 // and leaves the port to the next supervisor.
 func TestOrphan(t *testing.T) {
 	underEach(t, func(t *testing.T, program string) {
-		s := supervise(t, program, false)
+		s := supervise(t, program, distribution(t), false)
 		before := s.first.GetInstanceUid()
 
 		s.supervisor.kill()
@@ -332,4 +334,43 @@ func TestOrphan(t *testing.T) {
 		s.checkWell(t)
 		s.end(t)
 	})
+}
+
+// TestSupervisedPing has a component exchange custom messages with the remote server, through the
+// supervisor. The supervisor drops what comes while ten wait in it.
+func TestSupervisedPing(t *testing.T) {
+	underEach(t, func(t *testing.T, program string) {
+		const hellos, pings = 100, 20
+		s := supervise(t, program, testDistribution(t), false)
+		s.offer(t, fmt.Sprintf(`
+receivers: {nop: {}}
+processors: {ping: {hellos: %d}}
+exporters: {nop: {}}
+service: {pipelines: {metrics: {receivers: [nop], processors: [ping], exporters: [nop]}}}
+`, hellos), protobufs.RemoteConfigStatuses_RemoteConfigStatuses_APPLIED)
+		s.await(t, "every hello", func() bool { return len(s.customs) >= hellos })
+		for i := range hellos {
+			s.checkSaid(t, i, "hello", strconv.Itoa(i))
+		}
+		s.await(t, "the capability", func() bool {
+			return slices.Contains(s.GetCustomCapabilities().GetCapabilities(), pingCapability)
+		})
+		for i := range pings {
+			data := strconv.Itoa(i)
+			s.remote.push(t, &protobufs.ServerToAgent{CustomMessage: &protobufs.CustomMessage{
+				Capability: pingCapability, Type: "ping", Data: []byte(data),
+			}})
+			s.await(t, "pong "+data, func() bool { return len(s.customs) > hellos+i })
+			s.checkSaid(t, hellos+i, "pong", data)
+		}
+		s.pid = s.child(t)
+		s.end(t)
+	})
+}
+
+// checkSaid holds what the i-th custom message was.
+func (s *supervised) checkSaid(t *testing.T, i int, kind, data string) {
+	t.Helper()
+	said := s.customs[i]
+	require.Equal(t, pingCapability+" "+kind+" "+data, said.GetCapability()+" "+said.GetType()+" "+string(said.GetData()))
 }
