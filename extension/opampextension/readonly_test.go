@@ -67,13 +67,13 @@ var fates = map[string]classified{
 
 	"connection_settings.hash": {fate: ignored},
 	"custom_capabilities":      {fate: ignored},
-	"custom_message":           {fate: ignored},
 
 	"instance_uid":                          {fate: taken, why: "a message for another agent is left alone"},
 	"capabilities":                          {fate: taken, why: "what the server says it can do"},
 	"flags":                                 {fate: taken, why: "the report is told again, once a second at most"},
 	"error_response":                        {fate: taken, why: "the agent stays away for a while, or does not repeat itself"},
 	"agent_identification.new_instance_uid": {fate: taken, why: "the name on later messages"},
+	"custom_message":                        {fate: taken, why: "handed to a component that registered for it, dropped where none did; this extension does nothing with it"},
 	"connection_settings.opamp.heartbeat_interval_seconds": {fate: taken, why: "the pace of heartbeats, within bounds"},
 }
 

@@ -42,19 +42,7 @@ func throughput(b *testing.B, transport string, size int) {
 	defer client.Stop(context.Background())
 	client.Start()
 	server.Next(b) // connected
-	heard := make(chan struct{})
-	defer close(heard)
-	go func() { // the server does not wait for anybody to look
-		for {
-			select {
-			case <-heard:
-				return
-			default:
-				server.Rest()
-				time.Sleep(time.Millisecond)
-			}
-		}
-	}()
+	defer drain(server)()
 	data := make([]byte, size)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -92,6 +80,21 @@ func throughput(b *testing.B, transport string, size int) {
 	b.ReportMetric(float64(sum.Resent), "resent")
 	if sum.Acknowledged != uint64(b.N) {
 		b.Fatalf("%d of %d messages were answered", sum.Acknowledged, b.N)
+	}
+}
+
+// drain takes what the server hears until stop: the server does not wait for anybody to look.
+func drain(server *opamptest.Server) (stop func()) {
+	quit := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		for server.Take(quit) {
+			continue
+		}
+	})
+	return func() {
+		close(quit)
+		work.Wait()
 	}
 }
 

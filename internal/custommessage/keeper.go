@@ -170,7 +170,7 @@ func (k *keeper) goWithout(err error) {
 // restore reads what was kept, and reports whether it was in time.
 func (k *keeper) restore() bool {
 	defer close(k.loaded)
-	kept, segments, err := k.load()
+	h, err := k.load()
 	if err != nil {
 		k.logger.Warn("Some custom messages that were kept over a restart cannot be read", zap.Error(err))
 	}
@@ -179,11 +179,11 @@ func (k *keeper) restore() bool {
 	if k.waived {
 		return false
 	}
-	k.segments = segments
+	k.segments, k.finished = h.segments, h.done
 	if err != nil { // of how many messages nobody can tell
 		k.registry.countsLocked(otherLabel).dropped[droppedDamaged]++
 	}
-	k.registry.restoreLocked(kept)
+	k.registry.restoreLocked(h)
 	k.registry.letOutLocked()
 	return true
 }
@@ -215,34 +215,45 @@ type restored struct {
 	segment *segment
 }
 
-// load reads what was kept, in the order in which it was sent. What cannot be read is
-// left out.
-func (k *keeper) load() ([]restored, map[uint32]*segment, error) {
-	segments := make(map[uint32]*segment)
+// holdings are what a store was found to hold.
+type holdings struct {
+	messages []restored // in the order in which they were sent
+	segments map[uint32]*segment
+	done     map[string]uint64 // the highest number of each capability that need not be sent
+	number   uint64            // the highest that was ever given to one of these
+}
+
+// load reads what was kept. What cannot be read is left out.
+func (k *keeper) load() (holdings, error) {
+	h := holdings{segments: make(map[uint32]*segment), done: make(map[string]uint64)}
 	data, err := k.get(indexKey)
 	if err != nil || data == nil {
-		return nil, segments, err
+		return h, err
 	}
 	x, err := decodeIndex(data)
 	if err != nil {
-		return nil, segments, err
+		return h, err
 	}
-	var all []restored
+	for capability, number := range x.Done {
+		h.done[capability] = number
+		h.number = max(h.number, number)
+	}
 	var errs []error
 	for _, id := range x.Segments {
-		if segments[id] != nil {
+		if h.segments[id] != nil {
 			continue
 		}
 		s := &segment{id: id, last: make(map[string]uint64)}
-		segments[id] = s
+		h.segments[id] = s
 		data, err := k.get(segmentKey(id))
 		if err == nil {
 			var messages []numbered
 			messages, err = decodeSegment(data)
 			for _, m := range messages {
+				h.number = max(h.number, m.number)
 				s.last[m.msg.GetCapability()] = max(s.last[m.msg.GetCapability()], m.number)
-				if m.number > x.Done[m.msg.GetCapability()] {
-					all = append(all, restored{m, s})
+				if m.number > h.done[m.msg.GetCapability()] {
+					h.messages = append(h.messages, restored{m, s})
 				}
 			}
 		}
@@ -250,11 +261,11 @@ func (k *keeper) load() ([]restored, map[uint32]*segment, error) {
 			errs = append(errs, fmt.Errorf("segment %d: %w", id, err))
 		}
 	}
-	slices.SortStableFunc(all, func(a, b restored) int { return cmp.Compare(a.number, b.number) })
+	slices.SortStableFunc(h.messages, func(a, b restored) int { return cmp.Compare(a.number, b.number) })
 	if len(errs) > 3 {
 		errs = append(errs[:3], fmt.Errorf("and %d more", len(errs)-3))
 	}
-	return all, segments, errors.Join(errs...)
+	return h, errors.Join(errs...)
 }
 
 // restoreSlack is how far what was kept may be past the bounds of a queue: what came in
@@ -262,14 +273,14 @@ func (k *keeper) load() ([]restored, map[uint32]*segment, error) {
 const restoreSlack = 2
 
 // restoreLocked puts what was kept in front of what has come since.
-func (r *Registry) restoreLocked(kept []restored) {
+func (r *Registry) restoreLocked(h holdings) {
 	came := make(map[*queue]fifo[*item], len(r.queues))
 	for _, q := range r.queues {
 		came[q] = q.items
 		q.items, q.bytes = fifo[*item]{}, 0
 	}
-	for _, m := range kept {
-		r.number = max(r.number, m.number)
+	r.number = max(r.number, h.number)
+	for _, m := range h.messages {
 		r.restoreOneLocked(m)
 	}
 	for q, items := range came {
@@ -280,17 +291,21 @@ func (r *Registry) restoreLocked(kept []restored) {
 			q.bytes += items.at(i).size()
 		}
 	}
-	if len(kept) > 0 {
+	if len(h.segments) > 0 {
 		r.keeper.stale = true
 		r.keeper.nudge()
-		r.set.Logger.Info("Custom messages were kept over a restart and are sent now", zap.Int("messages", len(kept)))
+	}
+	if len(h.messages) > 0 {
+		r.set.Logger.Info("Custom messages were kept over a restart and are sent now", zap.Int("messages", len(h.messages)))
 	}
 }
 
 func (r *Registry) restoreOneLocked(m restored) {
 	q, err := r.queueLocked(m.msg.GetCapability())
-	if err != nil {
-		return // there were as many before
+	if err != nil { // others have come since
+		r.countsLocked(m.msg.GetCapability()).dropped[droppedRestored]++
+		r.sayLocked("Dropped custom messages that were kept over a restart", m.msg.GetCapability(), zap.Error(err))
+		return
 	}
 	i := &item{msg: m.msg, number: m.number, settled: make(chan struct{}), kept: m.segment, again: true}
 	if q.items.len() >= restoreSlack*r.set.QueueSize || q.bytes+i.size() > restoreSlack*r.set.QueueBytes {

@@ -174,6 +174,64 @@ func TestOrderAndNumbersOutliveManyRestarts(t *testing.T) {
 	})
 }
 
+// TestWhatIsDoneStaysDoneOverManyRestarts has a segment that cannot go, because a message of
+// another capability in it waits.
+func TestWhatIsDoneStaysDoneOverManyRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		r := keepingOn(s, nil)
+		send(t, register(t, r, "waits"), "first")
+		for i := range 3 {
+			send(t, register(t, r, "goes"), fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		for range 4 {
+			next(r)
+		}
+		sayAnswered := func(r *Registry) { // to all but the first
+			r.flight.pop()
+			r.queues["waits"].out = 0
+			for r.flight.len() > 0 {
+				r.Answered()
+			}
+		}
+		sayAnswered(r)
+		r.Close(context.Background())
+		for i := range 5 {
+			r = keepingOn(s, nil)
+			send(t, register(t, r, "goes"), fmt.Sprint("later ", i))
+			time.Sleep(time.Second)
+			require.Equal(t, []string{"waits/first", fmt.Sprint("goes/later ", i)}, rest(r))
+			sayAnswered(r)
+			r.Close(context.Background())
+		}
+	})
+}
+
+func TestWhatWasKeptIsCountedWhereOthersHaveItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		r := keepingOn(s, nil)
+		send(t, register(t, r, "kept"), "1")
+		r.Close(context.Background())
+		core, logs := observer.New(zap.WarnLevel)
+		set := usual()
+		set.Store, set.Logger = s, zap.New(core)
+		r = New(set)
+		for i := range maxCapabilities {
+			register(t, r, fmt.Sprint(i))
+		}
+		r.Open(t.Context())
+		r.Close(context.Background())
+		require.Equal(t, 1, logs.Len())
+		dropped := uint64(0)
+		for _, s := range r.Stats() {
+			dropped += s.Dropped[string(droppedRestored)]
+		}
+		require.EqualValues(t, 1, dropped)
+	})
+}
+
 func TestWhatIsSentAtOnceIsNeverWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()

@@ -183,6 +183,16 @@ func (s *Server) Rest() []Heard {
 	}
 }
 
+// Take waits for a message and forgets it. It reports false when quit is closed first.
+func (s *Server) Take(quit <-chan struct{}) bool {
+	select {
+	case <-s.heard:
+		return true
+	case <-quit:
+		return false
+	}
+}
+
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.script.Refuse != nil && s.script.Refuse(w, r) {

@@ -54,7 +54,9 @@ func (p *pingProcessor) Start(_ context.Context, host component.Host) error {
 // answer says hello and then answers, until Shutdown.
 func (p *pingProcessor) answer() {
 	for i := range p.config.Hellos {
-		p.say("hello", []byte(strconv.Itoa(i)))
+		if !p.say("hello", []byte(strconv.Itoa(i))) {
+			break
+		}
 	}
 	for {
 		select {
@@ -68,18 +70,19 @@ func (p *pingProcessor) answer() {
 	}
 }
 
-// say sends a message. Where there is no room it waits, which is not for ever.
-func (p *pingProcessor) say(messageType string, data []byte) {
+// say sends a message, and reports whether that went well. Where there is no room it waits,
+// which is not for ever.
+func (p *pingProcessor) say(messageType string, data []byte) bool {
 	for {
 		room, err := p.handler.SendMessage(messageType, data)
 		switch {
 		case err == nil:
-			return
+			return true
 		case errors.Is(err, types.ErrCustomMessagePending):
 			<-room
 		default:
 			p.logger.Warn("Cannot send", zap.String("type", messageType), zap.Error(err))
-			return
+			return false
 		}
 	}
 }
