@@ -79,11 +79,10 @@ func newExtension(cfg *Config, set extension.Settings) (*opampExtension, error) 
 	if err != nil {
 		return nil, fmt.Errorf("opamp extension telemetry: %w", err)
 	}
-	rules, err := cfg.Redaction.rules()
+	secrets, err := newRedactor(&cfg.Redaction)
 	if err != nil {
 		return nil, fmt.Errorf("redaction: %w", err)
 	}
-	secrets := &redactor{rules: rules}
 	set.Logger = secrets.logger(set.Logger)
 	e := &opampExtension{
 		redactor:    secrets,
@@ -297,10 +296,14 @@ func (e *opampExtension) Dependencies() []component.ID {
 func (e *opampExtension) NotifyConfigSnapshot(_ context.Context, snapshot extensioncapabilities.ConfigSnapshot) error {
 	defer e.knowConfig.Do(func() { close(e.configKnown) })
 	client := e.currentClient()
-	if client == nil || snapshot == nil || !e.cfg.Capabilities.ReportsEffectiveConfig {
+	if client == nil || snapshot == nil {
 		return nil
 	}
 	effective, masked, err := e.redactor.effectiveConfig(snapshot.Effective(), snapshot.Unexpanded(), e.cfg.ReportsRawConfig)
+	e.describe(func(*agentreport.Facts) {}) // its secrets are known now
+	if !e.cfg.Capabilities.ReportsEffectiveConfig {
+		return nil
+	}
 	if err != nil {
 		e.set.Logger.Warn("The effective configuration is not reported", zap.Error(err))
 		return nil

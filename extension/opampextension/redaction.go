@@ -38,17 +38,17 @@ type RedactionConfig struct {
 
 // Validate reports every pattern that can't be read.
 func (c *RedactionConfig) Validate() error {
-	_, err := c.rules()
+	_, err := c.rules(redact.ProviderValues(c.ProviderValues))
 	return err
 }
 
-func (c *RedactionConfig) rules() (*redact.Rules, error) {
+func (c *RedactionConfig) rules(provided redact.ProviderValues) (*redact.Rules, error) {
 	return redact.New(redact.Options{
 		Keys:           c.Keys,
 		ExceptKeys:     c.ExceptKeys,
 		Allow:          c.Allow,
 		Deny:           c.Deny,
-		ProviderValues: redact.ProviderValues(c.ProviderValues),
+		ProviderValues: provided,
 	})
 }
 
@@ -56,25 +56,46 @@ func (c *RedactionConfig) rules() (*redact.Rules, error) {
 // configuration what to look for in texts. Safe for concurrent use.
 type redactor struct {
 	// Fixed at construction.
-	rules *redact.Rules
+	rules       *redact.Rules
+	attributing *redact.Rules // the same, with what providers put in kept
 
-	known atomic.Pointer[redact.Secrets] // nil until there is a configuration
+	// Nil until there is a configuration.
+	known      atomic.Pointer[redact.Secrets]
+	attributed atomic.Pointer[redact.Secrets] // those that an attribute must not repeat
+}
+
+func newRedactor(cfg *RedactionConfig) (*redactor, error) {
+	rules, err := cfg.rules(redact.ProviderValues(cfg.ProviderValues))
+	if err != nil {
+		return nil, err
+	}
+	attributing, err := cfg.rules(redact.KeepProviderValues)
+	return &redactor{rules: rules, attributing: attributing}, err
 }
 
 // effectiveConfig is the configuration as it may be told, and how many of its values
-// were masked. The view before expansion is added if raw is set.
+// were masked. The view before expansion is added if raw is set. From then on its secrets
+// are looked for in all that is told.
 func (r *redactor) effectiveConfig(effective, unexpanded *confmap.Conf, raw bool) (*protobufs.EffectiveConfig, int, error) {
-	expanded := r.rules.Config(treeOf(effective), treeOf(unexpanded))
-	written := r.rules.Raw(treeOf(unexpanded))
-	// The Collector has masked opaque fields in the one; in the other, defaults of
-	// references and lists of headers still stand.
-	r.known.Store(expanded.Secrets.Join(written.Secrets).With(valuesOf(written.SecretEnv)...))
+	expanded, written, known := look(r.rules, treeOf(effective), treeOf(unexpanded))
+	_, _, attributed := look(r.attributing, treeOf(effective), treeOf(unexpanded))
+	r.known.Store(known)
+	r.attributed.Store(attributed)
 	if !raw {
 		message, err := agentreport.EffectiveConfig(expanded.Config, nil)
 		return message, expanded.Masked, err
 	}
 	message, err := agentreport.EffectiveConfig(expanded.Config, written.Config)
 	return message, expanded.Masked + written.Masked, err
+}
+
+// look is both views of a configuration without secrets, and what the secrets are.
+func look(rules *redact.Rules, effective, unexpanded map[string]any) (expanded, written redact.Result, known *redact.Secrets) {
+	expanded = rules.Config(effective, unexpanded)
+	written = rules.Raw(unexpanded)
+	// The Collector has masked opaque fields in the one; in the other, defaults of
+	// references and lists of headers still stand.
+	return expanded, written, expanded.Secrets.Join(written.Secrets).With(valuesOf(written.SecretEnv)...)
 }
 
 // valuesOf reads the environment variables that hold secrets. The Collector has masked
@@ -99,6 +120,10 @@ func treeOf(conf *confmap.Conf) map[string]any {
 // text is s without secrets.
 func (r *redactor) text(s string) string { return r.rules.Text(s, r.known.Load()) }
 
+// textOfAttribute is the same for what says who the agent is. A node's name from the
+// environment is no secret there, though it is masked in an endpoint.
+func (r *redactor) textOfAttribute(s string) string { return r.rules.Text(s, r.attributed.Load()) }
+
 // health is h without secrets. h itself is left alone: its sender compares it with the next.
 func (r *redactor) health(h *protobufs.ComponentHealth) *protobufs.ComponentHealth {
 	clean := proto.Clone(h).(*protobufs.ComponentHealth)
@@ -111,7 +136,7 @@ func (r *redactor) healthPart(h *protobufs.ComponentHealth) {
 	if h.LastError != "" {
 		h.LastError = r.text(h.LastError)
 	}
-	r.attributes(h.Attributes)
+	r.attributes(h.Attributes, r.text)
 	for _, part := range h.ComponentHealthMap {
 		r.healthPart(part)
 	}
@@ -119,42 +144,42 @@ func (r *redactor) healthPart(h *protobufs.ComponentHealth) {
 
 // description is d, which is its caller's own, without secrets.
 func (r *redactor) description(d *protobufs.AgentDescription) *protobufs.AgentDescription {
-	r.attributes(d.GetIdentifyingAttributes())
-	r.attributes(d.GetNonIdentifyingAttributes())
+	r.attributes(d.GetIdentifyingAttributes(), r.textOfAttribute)
+	r.attributes(d.GetNonIdentifyingAttributes(), r.textOfAttribute)
 	return d
 }
 
-func (r *redactor) attributes(attributes []*protobufs.KeyValue) {
+func (r *redactor) attributes(attributes []*protobufs.KeyValue, text func(string) string) {
 	for _, a := range attributes {
-		r.attribute(a)
+		r.attribute(a, text)
 	}
 }
 
 // attribute masks by name as a configuration would: the value of a key like api_token is
 // a secret, whatever it looks like.
-func (r *redactor) attribute(a *protobufs.KeyValue) {
+func (r *redactor) attribute(a *protobufs.KeyValue, text func(string) string) {
 	value, ok := a.GetValue().GetValue().(*protobufs.AnyValue_StringValue)
 	if !ok {
-		r.value(a.GetValue())
+		r.value(a.GetValue(), text)
 		return
 	}
 	named := r.rules.Config(map[string]any{a.GetKey(): value.StringValue}, nil).Config
-	if text, ok := named[a.GetKey()].(string); ok {
-		value.StringValue = r.text(text)
+	if shown, ok := named[a.GetKey()].(string); ok {
+		value.StringValue = text(shown)
 	}
 }
 
 // value masks within lists and maps of attributes, which agentreport keeps shallow.
-func (r *redactor) value(v *protobufs.AnyValue) {
+func (r *redactor) value(v *protobufs.AnyValue, text func(string) string) {
 	switch v := v.GetValue().(type) {
 	case *protobufs.AnyValue_StringValue:
-		v.StringValue = r.text(v.StringValue)
+		v.StringValue = text(v.StringValue)
 	case *protobufs.AnyValue_ArrayValue:
 		for _, item := range v.ArrayValue.GetValues() {
-			r.value(item)
+			r.value(item, text)
 		}
 	case *protobufs.AnyValue_KvlistValue:
-		r.attributes(v.KvlistValue.GetValues())
+		r.attributes(v.KvlistValue.GetValues(), text)
 	}
 }
 

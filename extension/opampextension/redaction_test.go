@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -112,9 +113,7 @@ func TestNoSecretLeaves(t *testing.T) {
 
 func TestLogOfAFailureHoldsNoSecret(t *testing.T) {
 	logger, logs := logged(zap.DebugLevel)
-	r := &redactor{}
-	var err error
-	r.rules, err = (&RedactionConfig{}).rules()
+	r, err := newRedactor(&RedactionConfig{})
 	require.NoError(t, err)
 	_, masked, err := r.effectiveConfig(canarySnapshot().Effective(), canarySnapshot().Unexpanded(), false)
 	require.NoError(t, err)
@@ -134,9 +133,7 @@ func TestSecretOfAnOpaqueFieldIsKnownByItsVariable(t *testing.T) {
 	tree := func(token string) *confmap.Conf {
 		return confmap.NewFromStringMap(map[string]any{"exporters": map[string]any{"x": map[string]any{"token": token}}})
 	}
-	r := &redactor{}
-	var err error
-	r.rules, err = (&RedactionConfig{}).rules()
+	r, err := newRedactor(&RedactionConfig{})
 	require.NoError(t, err)
 	_, _, err = r.effectiveConfig(tree("[REDACTED]"), tree("${env:FLEETVIEW_TEST_TOKEN}"), false)
 	require.NoError(t, err)
@@ -152,13 +149,61 @@ func TestSecretOfTheUnexpandedConfigurationIsKnown(t *testing.T) {
 			"token": token, "headers": map[string]any{"x-vendor": header},
 		}}})
 	}
-	r := &redactor{}
-	var err error
-	r.rules, err = (&RedactionConfig{}).rules()
+	r, err := newRedactor(&RedactionConfig{})
 	require.NoError(t, err)
 	_, _, err = r.effectiveConfig(tree("[REDACTED]", "[REDACTED]"), tree("${env:FLEETVIEW_UNSET:-horse-battery}", "staple-correct"), false)
 	require.NoError(t, err)
 	assert.Equal(t, "[REDACTED] and [REDACTED] were refused", r.text("horse-battery and staple-correct were refused"))
+}
+
+// Who the agent is has a name from the environment in many places: a node's, which also stands
+// in an endpoint, or the instance UID. A token does not become a name by standing there.
+func TestDescriptionShowsNamesAndNoSecrets(t *testing.T) {
+	const node, token, uid = "node-7.pool.example", "correct horse battery", "0199e6a0-0000-7000-8000-000000000001"
+	t.Setenv("FLEETVIEW_TEST_TOKEN", token)
+	tree := func(token, node, uid string) *confmap.Conf {
+		return confmap.NewFromStringMap(map[string]any{
+			"receivers": map[string]any{"kubeletstats": map[string]any{"endpoint": "https://" + node + ":10250"}},
+			"exporters": map[string]any{"x": map[string]any{"token": token}},
+			"extensions": map[string]any{"opamp": map[string]any{
+				"instance_uid":      uid,
+				"agent_description": map[string]any{"non_identifying_attributes": map[string]any{"k8s.node.name": node}},
+			}},
+		})
+	}
+	server := opamptest.NewServer(t, opamptest.Script{})
+	e := newTestExtension(t, configFor(server.URL("ws").String(), func(c *Config) {
+		c.InstanceUID = uid
+		c.AgentDescription.NonIdentifyingAttributes = map[string]string{"k8s.node.name": node, "note": "with " + token}
+	}), newSettings("description"))
+	require.NoError(t, e.Start(t.Context(), componenttest.NewNopHost()))
+	require.Eventually(t, func() bool { // it is described before the configuration is known
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.facts.InstanceUID != ""
+	}, patience, time.Millisecond)
+	require.NoError(t, e.NotifyConfigSnapshot(t.Context(), extensioncapabilities.NewConfigSnapshot(
+		tree("[REDACTED]", node, uid),
+		tree("${env:FLEETVIEW_TEST_TOKEN}", "${env:NODE}", "${env:UID}"))))
+	description := server.Next(t).GetAgentDescription()
+	assert.Equal(t, uid, textOf(description.GetIdentifyingAttributes(), "service.instance.id"))
+	assert.Equal(t, node, textOf(description.GetNonIdentifyingAttributes(), "k8s.node.name"))
+	assert.Equal(t, "with [REDACTED]", textOf(description.GetNonIdentifyingAttributes(), "note"))
+}
+
+// A configuration that is not reported has secrets as well.
+func TestErrorsHoldNoSecretOfAConfigurationThatIsNotReported(t *testing.T) {
+	server := opamptest.NewServer(t, opamptest.Script{})
+	e := newTestExtension(t, configFor(server.URL("ws").String(), func(c *Config) {
+		c.Capabilities.ReportsEffectiveConfig = false
+	}), newSettings("unreported"))
+	require.NoError(t, e.Start(t.Context(), componenttest.NewNopHost()))
+	require.NoError(t, e.NotifyConfigSnapshot(t.Context(), canarySnapshot()))
+	e.ComponentStatusChanged(someExporter, componentstatus.NewPermanentErrorEvent(errors.New("rejected "+envCanary)))
+	require.NoError(t, e.Ready())
+	heard := server.NextWith(t, func(h opamptest.Heard) bool { return strings.Contains(prototext.Format(h.Health), "rejected") })
+	requireClean(t, "on the wire", prototext.Format(heard.AgentToServer))
+	assert.Nil(t, heard.GetEffectiveConfig())
 }
 
 func TestRawConfigIsReportedOnlyWhenAskedFor(t *testing.T) {

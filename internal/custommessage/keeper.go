@@ -164,13 +164,17 @@ func (k *keeper) goWithout(err error) {
 	defer k.registry.mu.Unlock()
 	k.waived = true
 	k.registry.letOutLocked()
-	k.logger.Warn("Cannot open the storage of custom messages; those that are unsent when this collector stops are lost", zap.Error(err))
+	k.logger.Warn("Cannot use the storage of custom messages; those that are unsent when this collector stops are lost", zap.Error(err))
 }
 
-// restore reads what was kept, and reports whether it was in time.
+// restore reads what was kept, and reports whether that went, in time.
 func (k *keeper) restore() bool {
-	defer close(k.loaded)
 	h, err := k.load()
+	if err != nil && !errors.Is(err, errDamaged) { // what is there may be good: it is left alone
+		k.goWithout(err)
+		return false
+	}
+	defer close(k.loaded)
 	if err != nil {
 		k.logger.Warn("Some custom messages that were kept over a restart cannot be read", zap.Error(err))
 	}
@@ -223,7 +227,7 @@ type holdings struct {
 	number   uint64            // the highest that was ever given to one of these
 }
 
-// load reads what was kept. What cannot be read is left out.
+// load reads what was kept. What is damaged is left out.
 func (k *keeper) load() (holdings, error) {
 	h := holdings{segments: make(map[uint32]*segment), done: make(map[string]uint64)}
 	data, err := k.get(indexKey)
@@ -246,15 +250,15 @@ func (k *keeper) load() (holdings, error) {
 		s := &segment{id: id, last: make(map[string]uint64)}
 		h.segments[id] = s
 		data, err := k.get(segmentKey(id))
-		if err == nil {
-			var messages []numbered
-			messages, err = decodeSegment(data)
-			for _, m := range messages {
-				h.number = max(h.number, m.number)
-				s.last[m.msg.GetCapability()] = max(s.last[m.msg.GetCapability()], m.number)
-				if m.number > h.done[m.msg.GetCapability()] {
-					h.messages = append(h.messages, restored{m, s})
-				}
+		if err != nil {
+			return h, err
+		}
+		messages, err := decodeSegment(data)
+		for _, m := range messages {
+			h.number = max(h.number, m.number)
+			s.last[m.msg.GetCapability()] = max(s.last[m.msg.GetCapability()], m.number)
+			if m.number > h.done[m.msg.GetCapability()] {
+				h.messages = append(h.messages, restored{m, s})
 			}
 		}
 		if err != nil {
@@ -516,9 +520,13 @@ func (r *Registry) Close(ctx context.Context) {
 			lost++
 		}
 	}
-	if lost > 0 {
+	switch {
+	case lost > 0 && r.keeper == nil:
 		r.set.Logger.Warn("Custom messages that the OpAMP server has not got are lost; a storage extension would keep them (storage)",
 			zap.Int("messages", lost))
+	case lost > 0:
+		r.set.Logger.Warn("Custom messages that the OpAMP server has not got are lost; they could not be written to their storage",
+			zap.Int("messages", lost), r.keeper.store.Field())
 	}
 	if kept > 0 {
 		r.set.Logger.Info("Custom messages that the OpAMP server has not got are kept for the next start", zap.Int("messages", kept))

@@ -31,6 +31,7 @@ type shelf struct {
 	hang    chan struct{}     // what Get waits for, whatever its context; nil is nothing
 	panics  bool
 	refuse  error // of Open
+	unread  error // of Get, but for the index
 	closed  int   // guarded by mu
 }
 
@@ -51,6 +52,9 @@ func (s *shelf) Get(_ context.Context, key string) ([]byte, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if key != indexKey && s.unread != nil {
+		return nil, s.unread
+	}
 	return s.records[key], nil
 }
 
@@ -337,6 +341,32 @@ func TestAStoreThatCannotBeUsedHarmsNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatCannotBeReadIsLeftAlone has a store that fails for a while.
+func TestWhatCannotBeReadIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		r := keepingOn(s, nil)
+		send(t, register(t, r, "a"), "kept")
+		r.Close(context.Background())
+
+		s.unread = errors.New("input/output error")
+		core, logs := observer.New(zap.WarnLevel)
+		r = keepingOn(s, zap.New(core))
+		require.Equal(t, 1, logs.Len())
+		send(t, register(t, r, "a"), "lost")
+		time.Sleep(time.Second)
+		r.Close(context.Background())
+		require.Equal(t, 2, logs.Len())
+		require.EqualValues(t, 1, r.Stats()[0].Dropped[string(droppedStop)])
+
+		s.unread = nil
+		r = keepingOn(s, nil)
+		require.Equal(t, []string{"a/kept"}, rest(r))
+		r.Close(context.Background())
+		require.Equal(t, 3, s.closed)
+	})
 }
 
 func TestWhatWasKeptStaysWithinBounds(t *testing.T) {
