@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -235,6 +237,40 @@ func TestNothingIsLostAndNothingOutOfOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAMessageThatIsTooLargeForTheServerIsAloneInThat has a server that takes everything else,
+// and does so at once.
+func TestAMessageThatIsTooLargeForTheServerIsAloneInThat(t *testing.T) {
+	inBubble(t, "http", usual(), func(w *way) {
+		const limit = 1000
+		server := w.serve(opamptest.Script{Refuse: func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.ContentLength <= limit {
+				return false
+			}
+			rw.WriteHeader(http.StatusRequestEntityTooLarge)
+			return true
+		}})
+		server.Next(t) // connected
+		h := register(t, w.registry, "org.example")
+		large := make([]byte, 2*limit)
+		for i := range large { // not one that gets smaller
+			large[i] = byte(rand.Uint32())
+		}
+		began := time.Now()
+		for i := range 100 {
+			sent, err := h.SendMessage("large", large)
+			require.NoError(t, err)
+			<-sent
+			<-send(t, h, strconv.Itoa(i))
+			require.Equal(t, strconv.Itoa(i), server.NextWith(t, func(h opamptest.Heard) bool {
+				return h.GetCustomMessage() != nil
+			}).GetCustomMessage().GetType())
+		}
+		require.Zero(t, time.Since(began), "nothing waits")
+		require.EqualValues(t, 100, w.registry.Stats()[0].Dropped[string(droppedServerLimit)])
+		require.EqualValues(t, 100, w.registry.Stats()[0].Acknowledged)
+	})
 }
 
 // TestAServerThatNeverAnswers gets each message once, and nobody waits for ever.

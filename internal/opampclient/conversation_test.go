@@ -283,10 +283,28 @@ func TestHostileServerIsConnectedOnceASecondAtMost(t *testing.T) {
 			return false
 		}}
 	}
+	answerEveryOther := func(*bubble) opamptest.Script {
+		var requests atomic.Int32
+		return opamptest.Script{
+			Refuse: func(w http.ResponseWriter, _ *http.Request) bool {
+				if requests.Add(1)%2 == 1 {
+					return false
+				}
+				w.WriteHeader(http.StatusInternalServerError)
+				return true
+			},
+			Reply: func(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+				reply := opamptest.Ack(msg)
+				reply.Flags = uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState)
+				return reply
+			},
+		}
+	}
 	tests := map[string]struct {
 		schemes []string
 		server  hostile
 	}{
+		"every other 500": {[]string{"http"}, answerEveryOther},
 		"TCP close":       {[]string{"ws"}, closing(func(c *websocket.Conn) { _ = c.CloseNow() })},
 		"Close 1000":      {[]string{"ws"}, closing(func(c *websocket.Conn) { _ = c.Close(websocket.StatusNormalClosure, "") })},
 		"Close 1008":      {[]string{"ws"}, closing(func(c *websocket.Conn) { _ = c.Close(websocket.StatusPolicyViolation, "") })},

@@ -23,6 +23,7 @@ const contentType = "application/x-protobuf"
 
 // converseHTTP polls until an exchange fails. One request is in flight at a time.
 func (c *Client) converseHTTP() *failure {
+	began := time.Now()
 	poll := time.NewTimer(c.interval)
 	defer poll.Stop()
 	early := time.NewTimer(time.Hour)
@@ -43,6 +44,9 @@ func (c *Client) converseHTTP() *failure {
 		}
 		if out.msg != nil {
 			if f := c.poll(out); f != nil {
+				if c.answered && time.Since(began) >= proven {
+					c.backoff.reset()
+				}
 				return c.leaveHTTP(f)
 			}
 			due = false
@@ -74,10 +78,13 @@ func (c *Client) poll(out outgoing) *failure {
 		var v verdict
 		v, f = c.take(reply, size)
 		c.settle(out, v, f)
+	} else if out.custom && f.tooBig && before {
+		// It is an answer, and to this message alone.
+		c.set.CustomMessages.Again(time.Now(), FaultTooLarge)
+		f = nil
 	}
 	switch {
 	case f == nil:
-		c.backoff.reset()
 		if !before && c.answered {
 			c.set.Observer.ConnectAttempt("ok")
 		}
