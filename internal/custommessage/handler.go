@@ -49,21 +49,18 @@ func (h *handler) SendMessage(messageType string, message []byte) (chan struct{}
 // still sent. A second time it does nothing.
 func (h *handler) Unregister() { h.registry.unregister(h) }
 
-// offer puts msg into the queue, or says why not.
-func (h *handler) offer(msg *protobufs.CustomMessage, maxBytes int) (reason dropReason) {
+// full reports whether there is no room for size more bytes. An empty queue takes
+// whatever there is.
+func (h *handler) full(size, maxBytes int) bool {
 	for h.sizes.len() > len(h.in) { // read meanwhile
 		h.bytes -= h.sizes.pop()
 	}
-	size := sizeOf(len(msg.GetType()), len(msg.GetData()))
-	if h.sizes.len() > 0 && h.bytes+size > maxBytes {
-		return droppedFull
-	}
-	select {
-	case h.in <- msg:
-		h.sizes.push(size)
-		h.bytes += size
-		return ""
-	default:
-		return droppedFull
-	}
+	return len(h.in) == cap(h.in) || (h.sizes.len() > 0 && h.bytes+size > maxBytes)
+}
+
+// take puts msg into the queue, which is not full.
+func (h *handler) take(msg *protobufs.CustomMessage, size int) {
+	h.sizes.push(size)
+	h.bytes += size
+	h.in <- msg // there is room: nobody but the registry, under its lock, fills it
 }

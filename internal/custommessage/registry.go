@@ -236,17 +236,21 @@ func (r *Registry) Dispatch(msg *protobufs.CustomMessage) (known bool) {
 	if q == nil || len(q.handlers) == 0 {
 		return false
 	}
-	for i, h := range q.handlers {
-		own := msg
-		if i > 0 { // each may do with it as it likes
-			own = cloned(msg)
-		}
-		if reason := h.offer(own, r.set.QueueBytes); reason != "" {
-			q.counts.dropped[reason]++
+	size := sizeOf(len(msg.GetType()), len(msg.GetData()))
+	given := false
+	for _, h := range q.handlers {
+		if h.full(size, r.set.QueueBytes) {
+			q.counts.dropped[droppedFull]++
 			r.sayLocked("A component does not read the server's custom messages as fast as they come, some were dropped",
-				q.capability, zap.String("reason", string(reason)), zap.Int("queue_size", cap(h.in)))
+				q.capability, zap.String("reason", string(droppedFull)), zap.Int("queue_size", cap(h.in)))
 			continue
 		}
+		own := msg
+		if given { // each may do with it as it likes
+			own = cloned(msg)
+		}
+		given = true
+		h.take(own, size)
 		q.counts.delivered++
 	}
 	return true

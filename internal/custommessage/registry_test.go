@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -226,6 +227,24 @@ func TestAHandlerThatDoesNotReadLosesMessages(t *testing.T) {
 		require.Equal(t, 1, logs.Len(), "one line: %v", logs.TakeAll())
 		logs.TakeAll()
 	}
+}
+
+func TestAMessageForNobodyIsNotCopied(t *testing.T) {
+	const size, times = 1 << 20, 100
+	r := New(usual())
+	for range 3 {
+		register(t, r, "a", opampcustommessages.WithMaxQueuedMessages(1))
+	}
+	msg := &protobufs.CustomMessage{Capability: "a", Data: make([]byte, size)}
+	require.True(t, r.Dispatch(msg)) // and nobody reads it
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range times {
+		require.True(t, r.Dispatch(msg))
+	}
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(times*size))
+	require.EqualValues(t, 3*times, r.Stats()[0].Dropped[string(droppedFull)])
 }
 
 func TestInboundQueuesAreBoundedInBytes(t *testing.T) {
