@@ -275,19 +275,21 @@ func (e *opampExtension) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Dependencies are the authenticator and the storage, which have to run before this
-// extension and end after it.
+// Dependencies are the authenticator and the storages, which have to run before this
+// extension and end after it. This extension itself is none of them: Start says so, where
+// the service would panic.
 func (e *opampExtension) Dependencies() []component.ID {
 	var ids []component.ID
-	if endpoint := e.cfg.Server.endpoint(); endpoint != nil && endpoint.Auth != (component.ID{}) {
-		ids = append(ids, endpoint.Auth)
+	add := func(id *component.ID) {
+		if id != nil && *id != (component.ID{}) && *id != e.set.ID && !slices.Contains(ids, *id) {
+			ids = append(ids, *id)
+		}
 	}
-	if e.cfg.Storage != nil {
-		ids = append(ids, *e.cfg.Storage)
+	if endpoint := e.cfg.Server.endpoint(); endpoint != nil {
+		add(&endpoint.Auth)
 	}
-	if s := e.cfg.CustomMessages.Storage; s != nil && !slices.Contains(ids, *s) {
-		ids = append(ids, *s)
-	}
+	add(e.cfg.Storage)
+	add(e.cfg.CustomMessages.Storage)
 	return ids
 }
 

@@ -256,6 +256,20 @@ func (s slowStorage) GetClient(context.Context, component.Kind, component.ID, st
 	return nil, errors.New("disk full")
 }
 
+// An extension that depends on itself makes the service panic, so it does not say that it does.
+func TestAnExtensionThatIsToUseItself(t *testing.T) {
+	set := newSettings("itself")
+	for want, edit := range map[string]func(*Config){
+		"storage: extension %q is not a storage extension":                  func(c *Config) { c.Storage = &set.ID },
+		"custom_messages::storage: extension %q is not a storage extension": func(c *Config) { c.CustomMessages.Storage = &set.ID },
+		"auth extension %q is not an extensionauth.HTTPClient":              func(c *Config) { c.Server.endpoint().Auth = set.ID },
+	} {
+		e := newTestExtension(t, configFor("ws://127.0.0.1:1", edit), set)
+		require.Empty(t, e.Dependencies())
+		require.EqualError(t, e.Start(t.Context(), hostWith{set.ID: e}), fmt.Sprintf(want, set.ID))
+	}
+}
+
 // A storage that is not there, or is none, is a mistake in the configuration.
 func TestStorageThatIsNotOne(t *testing.T) {
 	cfg := configFor("ws://127.0.0.1:1", func(c *Config) { c.Storage = &fileStorageID })
