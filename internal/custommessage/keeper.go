@@ -162,6 +162,9 @@ func (k *keeper) goWithout(err error) {
 	defer close(k.loaded)
 	k.registry.mu.Lock()
 	defer k.registry.mu.Unlock()
+	if k.waived {
+		return // nobody waits any more
+	}
 	k.waived = true
 	k.registry.letOutLocked()
 	k.logger.Warn("Cannot use the storage of custom messages; those that are unsent when this collector stops are lost", zap.Error(err))

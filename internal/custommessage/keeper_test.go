@@ -336,7 +336,13 @@ func TestAStoreThatCannotBeUsedHarmsNobody(t *testing.T) {
 				r.Close(context.Background())
 				require.LessOrEqual(t, time.Since(began), keepStopLimit)
 				if s.hang != nil {
+					s.unread = errors.New("too late")
+					s.mu.Lock()
+					s.records[indexKey] = []byte(`{"format":1,"segments":[0]}`)
+					s.mu.Unlock()
 					close(s.hang)
+					synctest.Wait()
+					require.Equal(t, 2, logs.Len(), "that it does not answer, and that it is left behind")
 				}
 			})
 		})
