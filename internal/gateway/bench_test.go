@@ -40,7 +40,21 @@ import (
 
 // benchAgents is how many agents there are. With both ends in one process twice as many
 // files would be open; so the ends are processes of their own.
-const benchAgents = 5000
+// With -short there are only so many that the benchmarks are run.
+func benchAgents() int {
+	if testing.Short() {
+		return 200
+	}
+	return 5000
+}
+
+// offences are the sizes of messages that nobody should send, in MiB.
+func offences() []int {
+	if testing.Short() {
+		return []int{70}
+	}
+	return []int{70, 200, 500}
+}
 
 const (
 	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway or gateway_tls
@@ -348,10 +362,11 @@ func BenchmarkCarry(b *testing.B) {
 		warm := fleetOf(b, 50, measured.addr, trust)
 		burst(b, warm, 20)
 		before := measured.measure(true)
-		agents := fleetOf(b, benchAgents, measured.addr, trust)
+		n := benchAgents()
+		agents := fleetOf(b, n, measured.addr, trust)
 		idle := measured.measure(true)
-		b.ReportMetric(float64(idle.rss-before.rss)/benchAgents, "rss-B/agent")
-		b.ReportMetric(float64(idle.peak-before.rss)/benchAgents, "peak-B/agent")
+		b.ReportMetric(float64(idle.rss-before.rss)/float64(n), "rss-B/agent")
+		b.ReportMetric(float64(idle.peak-before.rss)/float64(n), "peak-B/agent")
 		const rounds = 8
 		burst(b, agents, 1)
 		m0, s0 := measured.measure(false), cost{}
@@ -362,7 +377,7 @@ func BenchmarkCarry(b *testing.B) {
 		burst(b, agents, rounds)
 		elapsed := time.Since(began)
 		m1 := measured.measure(false)
-		const trips = benchAgents * rounds
+		trips := float64(n * rounds)
 		b.ReportMetric(float64(m1.cpu-m0.cpu)/trips/1000, "cpu-µs/rt")
 		b.ReportMetric(float64(m1.mallocs-m0.mallocs)/trips, "allocs/rt")
 		b.ReportMetric(trips/elapsed.Seconds(), "rt/s")
@@ -372,7 +387,7 @@ func BenchmarkCarry(b *testing.B) {
 		took := paced(b, agents, 2000, 5*time.Second)
 		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 		b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-		b.ReportMetric(float64(measured.measure(true).rss-before.rss)/benchAgents, "rss-after-load-B/agent")
+		b.ReportMetric(float64(measured.measure(true).rss-before.rss)/float64(n), "rss-after-load-B/agent")
 		b.ReportMetric(0, "ns/op")
 		hangUp(agents)
 	}

@@ -57,7 +57,7 @@ func awaitFrames(b *testing.B, agents []*leanAgent, began time.Time) (came []tim
 func BenchmarkServerKilledAndBack(b *testing.B) {
 	for b.Loop() {
 		srv, gw := between(b)
-		agents := fleetOf(b, benchAgents, gw.addr, nil)
+		agents := fleetOf(b, benchAgents(), gw.addr, nil)
 		time.Sleep(1200 * time.Millisecond) // agents at rest
 		require.NoError(b, srv.cmd.Process.Kill())
 		_ = srv.cmd.Wait()
@@ -106,9 +106,9 @@ func BenchmarkThousandAgentsKilled(b *testing.B) {
 	}
 }
 
-// Ten thousand agents are reset and come back as fast as they can.
+// Ten thousand agents (2 × benchAgents) are reset and come back as fast as they can.
 func BenchmarkReconnectStorm(b *testing.B) {
-	const n = 10_000
+	n := 2 * benchAgents()
 	for b.Loop() {
 		_, gw := between(b)
 		warm := fleetOf(b, 50, gw.addr, nil)
@@ -139,8 +139,8 @@ func BenchmarkReconnectStorm(b *testing.B) {
 		all.Wait()
 		b.ReportMetric(time.Since(began).Seconds(), "all-back-s")
 		after := gw.measure(true)
-		b.ReportMetric(float64(after.peak-before.rss)/n, "peak-B/agent")
-		b.ReportMetric(float64(after.rss-before.rss)/n, "rss-B/agent")
+		b.ReportMetric(float64(after.peak-before.rss)/float64(n), "peak-B/agent")
+		b.ReportMetric(float64(after.rss-before.rss)/float64(n), "rss-B/agent")
 		b.ReportMetric(0, "ns/op")
 		hangUp(agents)
 		hangUp(warm)
@@ -158,7 +158,7 @@ func BenchmarkOffenders(b *testing.B) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			for _, size := range []int{70, 200, 500} {
+			for _, size := range offences() {
 				sendHuge(gw.addr, size<<20)
 			}
 		}()

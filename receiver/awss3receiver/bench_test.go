@@ -49,15 +49,19 @@ func BenchmarkReplay(b *testing.B) {
 
 func benchmarkDay(b *testing.B, objects int) {
 	b.Helper()
+	day := 24 * time.Hour
+	if testing.Short() { // only so much that the benchmark is run
+		day, objects = day/24, objects/24
+	}
 	rig := newBench(b)
 	random := rand.New(rand.NewPCG(7, 8))
 	for i := range objects {
-		at := noon.Add(24 * time.Hour * time.Duration(i) / time.Duration(objects))
+		at := noon.Add(day * time.Duration(i) / time.Duration(objects))
 		rig.Put(b, key(at, fmt.Sprintf("%09d", i))+".gz", zippedRecords(b, random, i, 50))
 	}
 	rig.Delay(25 * time.Millisecond)
 	cfg := rig.config()
-	cfg.EndTime = noon.Add(24 * time.Hour).Format(time.RFC3339)
+	cfg.EndTime = noon.Add(day).Format(time.RFC3339)
 
 	began, lists := time.Now(), rig.Lists()
 	rig.run(b, cfg)
@@ -68,7 +72,7 @@ func benchmarkDay(b *testing.B, objects int) {
 	rig.mu.Lock()
 	rig.bodies = nil
 	rig.mu.Unlock()
-	oneAtATime(b, rig)
+	oneAtATime(b, rig, int(day.Minutes()))
 	theirs, theirLists := time.Since(began), rig.Lists()-lists
 	require.Equal(b, rig.taken(), got, "the same records in the same order")
 
@@ -96,12 +100,12 @@ func zippedRecords(tb testing.TB, random *rand.Rand, object, records int) []byte
 
 // oneAtATime lists each minute, and reads one object after the other in whole: what such a receiver
 // does without anything ahead.
-func oneAtATime(b *testing.B, rig *bench) {
+func oneAtATime(b *testing.B, rig *bench, minutes int) {
 	b.Helper()
 	api, err := store.NewS3(b.Context(), store.Settings{Region: "us-east-1", Endpoint: rig.URL, PathStyle: true, RetryMaxAttempts: 3, RetryMaxBackoff: time.Second})
 	require.NoError(b, err)
 	defer api.Close()
-	for minute := range 24 * 60 {
+	for minute := range minutes {
 		prefix := strings.TrimSuffix(key(noon.Add(time.Duration(minute)*time.Minute), ""), ".json")
 		page, err := api.ListObjectsV2(b.Context(), &s3.ListObjectsV2Input{Bucket: &rig.Bucket, Prefix: &prefix})
 		require.NoError(b, err)
@@ -169,7 +173,11 @@ func BenchmarkLargeObject(b *testing.B) {
 				var stored bytes.Buffer
 				z, err := gzip.NewWriterLevel(&stored, gzip.BestSpeed)
 				require.NoError(b, err)
-				want := make(z, 1<<30)
+				mib := 1 << 10
+				if testing.Short() {
+					mib = 1 << 5
+				}
+				want := make(z, mib<<20)
 				require.NoError(b, z.Close())
 				server.Put(b, key(noon, "1")+".gz", stored.Bytes())
 				size := stored.Len()
@@ -189,7 +197,7 @@ func BenchmarkLargeObject(b *testing.B) {
 				require.Equal(b, want, records)
 				b.ReportMetric(float64(peak)/1024, "MiB-peak-RSS")
 				b.ReportMetric(float64(size)/(1<<20), "MiB-stored")
-				b.ReportMetric(1024/time.Since(began).Seconds(), "MiB/s")
+				b.ReportMetric(float64(mib)/time.Since(began).Seconds(), "MiB/s")
 				b.ReportMetric(0, "ns/op")
 			}
 		})
