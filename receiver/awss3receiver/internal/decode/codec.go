@@ -4,6 +4,7 @@
 package decode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,26 +87,31 @@ func (c *Codecs[T]) For(key string) (codec Codec[T], raw, ok bool) {
 	return nil, false, false
 }
 
-// Read decompresses and decodes one object.
-func Read[T any](r io.Reader, key string, codec Codec[T], raw bool, limits Limits, yield func(T) error) error {
+// Read decompresses and decodes one object. It returns the context's error soon after ctx is done,
+// however much a few bytes grow to.
+func Read[T any](ctx context.Context, r io.Reader, key string, codec Codec[T], raw bool, limits Limits, yield func(T) error) error {
 	if raw {
-		return codec.Decode(&limited{r: r, left: limits.ObjectBytes}, limits, yield)
+		return codec.Decode(&limited{ctx: ctx, r: r, left: limits.ObjectBytes}, limits, yield)
 	}
 	plain, done, err := decompress(r, key)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return codec.Decode(&limited{r: plain, left: limits.ObjectBytes}, limits, yield)
+	return codec.Decode(&limited{ctx: ctx, r: plain, left: limits.ObjectBytes}, limits, yield)
 }
 
 // limited fails instead of ending when there is more than there may be.
 type limited struct {
+	ctx  context.Context
 	r    io.Reader
 	left int64
 }
 
 func (l *limited) Read(p []byte) (int, error) {
+	if err := l.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if l.left < int64(len(p)) {
 		p = p[:l.left+1]
 	}

@@ -5,6 +5,7 @@ package decode
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +69,7 @@ func read(r io.Reader, key string, limits Limits, extensions ...any) (bodies []s
 	if !ok {
 		return nil, 0, errors.New("unsupported")
 	}
-	err = Read(r, key, codec, raw, limits, func(logs plog.Logs) error {
+	err = Read(context.Background(), r, key, codec, raw, limits, func(logs plog.Logs) error {
 		batches++
 		bodies = append(bodies, bodiesOf(logs)...)
 		return nil
@@ -116,7 +117,7 @@ func TestTracesAndMetrics(t *testing.T) {
 	require.NoError(t, err)
 	codec, _, _ := NewCodecs(Traces()).For("x.json")
 	spans := 0
-	require.NoError(t, Read(bytes.NewReader(append(data, data...)), "x.json", codec, false, roomy, func(td ptrace.Traces) error {
+	require.NoError(t, Read(t.Context(), bytes.NewReader(append(data, data...)), "x.json", codec, false, roomy, func(td ptrace.Traces) error {
 		spans += Traces().Count(Traces().Clone(td))
 		return nil
 	}))
@@ -130,7 +131,7 @@ func TestTracesAndMetrics(t *testing.T) {
 	require.NoError(t, err)
 	metricCodec, _, _ := NewCodecs(Metrics()).For("x.binpb")
 	points := 0
-	require.NoError(t, Read(bytes.NewReader(append(data, data...)), "x.binpb", metricCodec, false, roomy, func(md pmetric.Metrics) error {
+	require.NoError(t, Read(t.Context(), bytes.NewReader(append(data, data...)), "x.binpb", metricCodec, false, roomy, func(md pmetric.Metrics) error {
 		points += Metrics().Count(Metrics().Clone(md))
 		return nil
 	}))
@@ -303,7 +304,7 @@ func TestBatches(t *testing.T) {
 func TestYieldEndsIt(t *testing.T) {
 	enough := errors.New("enough")
 	codec, _, _ := NewCodecs(Logs()).For("x.json")
-	err := Read(bytes.NewReader(asJSON(t, logsOf("a"))), "x.json", codec, false, roomy, func(plog.Logs) error { return enough })
+	err := Read(t.Context(), bytes.NewReader(asJSON(t, logsOf("a"))), "x.json", codec, false, roomy, func(plog.Logs) error { return enough })
 	require.ErrorIs(t, err, enough)
 }
 
@@ -408,7 +409,7 @@ func TestChoosingACodec(t *testing.T) {
 	stored := compressed(t, gzipSuffix, []byte("text"))
 	codec, raw, _ := codecs.For("a.log.gz")
 	var got string
-	require.NoError(t, Read(bytes.NewReader(stored), "a.log.gz", codec, raw, roomy, func(logs plog.Logs) error {
+	require.NoError(t, Read(t.Context(), bytes.NewReader(stored), "a.log.gz", codec, raw, roomy, func(logs plog.Logs) error {
 		got = bodiesOf(logs)[0]
 		return nil
 	}))
@@ -442,3 +443,18 @@ func FuzzDecode(f *testing.F) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A little that grows to much must not hold a shutdown up.
+func TestWhoIsStoppedReadsNoMore(t *testing.T) {
+	var stored bytes.Buffer
+	z, err := zstd.NewWriter(&stored)
+	require.NoError(t, err)
+	_, err = z.Write(bytes.Repeat([]byte(" "), 16<<20))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	codec, raw, _ := NewCodecs(Logs()).For("x.json.zst")
+	err = Read(ctx, &stored, "x.json.zst", codec, raw, roomy, func(plog.Logs) error { return nil })
+	require.ErrorIs(t, err, context.Canceled)
+}

@@ -35,6 +35,9 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // ErrChanged says that an object was replaced while it was read.
 var ErrChanged = errors.New("the object was replaced while it was read")
 
+// errLength says that nobody knows how long the object is.
+var errLength = errors.New("the store does not say how long the object is")
+
 // Error is what kept an object from being read, to be told from what is wrong in it.
 type Error struct {
 	Kind store.Kind
@@ -201,6 +204,8 @@ func (b *Body) part(offset int64) ([]byte, error) {
 			return nil, &Error{Kind: store.Stopped, Err: fmt.Errorf("%s: %w", b.object.Key, b.ctx.Err())}
 		case errors.Is(err, ErrChanged):
 			return nil, &Error{Kind: store.Changed, Err: fmt.Errorf("%s: %w", b.object.Key, err)}
+		case errors.Is(err, errLength):
+			return nil, &Error{Kind: store.Invalid, Err: fmt.Errorf("%s: %w", b.object.Key, err)}
 		case kind != store.Transient && kind != store.Stopped:
 			return nil, &Error{Kind: kind, Err: fmt.Errorf("%s: %w", b.object.Key, err)}
 		}
@@ -247,17 +252,17 @@ func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 		return data, err
 	}
 	defer out.Body.Close()
-	if err := b.check(out, from); err != nil {
+	heard := readerFunc(func(p []byte) (int, error) {
+		silence.Reset(maxSilence)
+		return out.Body.Read(p)
+	})
+	if err := b.check(out, heard, from); err != nil {
 		return data, err
 	}
 	if want := int(min(partBytes, b.size-offset)); cap(data) < want {
 		data = append(make([]byte, 0, want), data...)
 	}
 	before := len(data)
-	heard := readerFunc(func(p []byte) (int, error) {
-		silence.Reset(maxSilence)
-		return out.Body.Read(p)
-	})
 	n, err := io.ReadFull(heard, data[before:min(partBytes, b.size-offset)])
 	b.fetcher.Observer.Got(int64(n), time.Since(began))
 	if err != nil {
@@ -265,8 +270,11 @@ func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 	}
 	if whole && b.size <= partBytes {
 		// The SDK holds a checksum against what it read when it comes to the end.
-		if _, err := out.Body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		switch more, err := heard.Read(make([]byte, 1)); {
+		case err != nil && !errors.Is(err, io.EOF):
 			return data[:0], err
+		case more > 0:
+			return data[:0], fmt.Errorf("%w, and it is longer than the %d bytes that it is listed with", errLength, b.size)
 		}
 	}
 	return data[:before+n], nil
@@ -274,7 +282,7 @@ func (b *Body) attempt(data []byte, offset int64) ([]byte, error) {
 
 // check takes the size and the identity from the first answer, holds the others against them, and
 // skips what was not asked for, where a store does not know ranges.
-func (b *Body) check(out *s3.GetObjectOutput, from int64) error {
+func (b *Body) check(out *s3.GetObjectOutput, body io.Reader, from int64) error {
 	etag := aws.ToString(out.ETag)
 	if b.etag != "" && etag != "" && etag != b.etag {
 		return ErrChanged
@@ -283,28 +291,35 @@ func (b *Body) check(out *s3.GetObjectOutput, from int64) error {
 		b.etag = etag
 	}
 	ranged := out.ContentRange != nil
+	if ranged && !strings.HasPrefix(*out.ContentRange, fmt.Sprintf("bytes %d-", from)) {
+		return fmt.Errorf("bytes from %d were asked for, and the store says Content-Range: %.64q", from, *out.ContentRange)
+	}
 	if from == 0 {
-		size, err := sizeOf(out)
+		size, err := sizeOf(out, b.object.Size)
 		if err != nil {
 			return err
 		}
 		b.size = size
 	}
 	if !ranged && from > 0 {
-		if _, err := io.CopyN(io.Discard, out.Body, from); err != nil {
+		if _, err := io.CopyN(io.Discard, body, from); err != nil {
 			return fmt.Errorf("the answer broke off: %w", err)
 		}
 	}
 	return nil
 }
 
-// sizeOf is the size of the whole object, of which an answer may be a part.
-func sizeOf(out *s3.GetObjectOutput) (int64, error) {
-	if out.ContentRange == nil {
-		if out.ContentLength == nil {
-			return 0, errors.New("the store does not say how long the object is")
-		}
+// sizeOf is the size of the whole object, of which an answer may be a part. It is the one that the
+// object is listed with where the answer does not say.
+func sizeOf(out *s3.GetObjectOutput, listed int64) (int64, error) {
+	switch {
+	case out.ContentRange != nil:
+	case out.ContentLength != nil:
 		return *out.ContentLength, nil
+	case listed != store.SizeUnknown:
+		return listed, nil
+	default:
+		return 0, errLength
 	}
 	_, total, _ := strings.Cut(*out.ContentRange, "/")
 	size, err := strconv.ParseInt(total, 10, 64)

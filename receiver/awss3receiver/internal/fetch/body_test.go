@@ -182,3 +182,36 @@ func TestCost(t *testing.T) {
 	require.EqualValues(t, 2*DefaultPartBytes, f.Cost(1<<40))
 	require.EqualValues(t, 2*DefaultPartBytes, f.Cost(store.SizeUnknown))
 }
+
+// A part that is not the one that was asked for must not be taken for it.
+func TestAnotherRange(t *testing.T) {
+	s := &shelf{data: []byte("0123456789abcdefghijKLMNO"), etag: "1"}
+	s.answer = func(request int, out *s3.GetObjectOutput) error {
+		if request == 2 {
+			out.ContentRange = aws.String("bytes 0-9/25")
+			out.Body = io.NopCloser(strings.NewReader("0123456789"))
+		}
+		return nil
+	}
+	got, err := readAll(t, fetcherOf(s), 25)
+	require.NoError(t, err)
+	require.Equal(t, string(s.data), string(got))
+}
+
+// An answer may leave out its length. The listing said it, and if not or if it was wrong nothing is read.
+func TestAnAnswerWithoutLength(t *testing.T) {
+	s := &shelf{data: []byte("01234567"), etag: "1"}
+	s.answer = func(_ int, out *s3.GetObjectOutput) error {
+		out.ContentLength = nil
+		return nil
+	}
+	got, err := readAll(t, fetcherOf(s), 8)
+	require.NoError(t, err)
+	require.Equal(t, string(s.data), string(got))
+	for _, told := range []int64{store.SizeUnknown, 5} {
+		_, err = readAll(t, fetcherOf(s), told)
+		var failed *Error
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, store.Invalid, failed.Kind)
+	}
+}

@@ -168,7 +168,7 @@ func (i *ingester[T]) Deliver(ctx context.Context, p *Pending) Outcome {
 	out.Bytes = p.body.Size()
 	codec, raw, _ := i.set.Codecs.For(p.Object.Key)
 	var refused error
-	err := decode.Read(io.Reader(p.body), p.Object.Key, codec, raw, i.set.Limits, func(batch T) error {
+	err := decode.Read(ctx, io.Reader(p.body), p.Object.Key, codec, raw, i.set.Limits, func(batch T) error {
 		records, err := i.consume(ctx, codec.Format(), batch)
 		out.Records += records
 		if errors.Is(err, errRefused) && i.set.GoOn && ctx.Err() == nil {

@@ -5,15 +5,18 @@ package list
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"iter"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"go.opentelemetry.io/collector/config/configretry"
 
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/backoff"
@@ -29,6 +32,12 @@ const maxSilence = time.Minute
 
 // ErrUnordered says that a store lists keys in another order than their own.
 var ErrUnordered = errors.New("the store does not list keys in their order: set s3downloader.list_by_partition")
+
+// Errors of an answer that is none.
+var (
+	errNoListing = errors.New("the answer is no listing of a bucket, though it says that all went well")
+	errNoToken   = errors.New("the store says that there are more keys, and not how to go on")
+)
 
 // Observer hears what happens. Its methods must not block.
 type Observer interface {
@@ -113,15 +122,16 @@ func (l *Lister) scan(ctx context.Context, scan plan.Scan, form plan.Form, after
 			return err
 		}
 		for _, object := range page.Contents {
-			if err := w.take(aws.ToString(object.Key), aws.ToInt64(object.Size)); err != nil {
+			if err := w.take(aws.ToString(object.Key), sizeOf(object)); err != nil {
 				return err
 			}
 		}
 		switch {
 		case w.done || !aws.ToBool(page.IsTruncated):
 			return nil
-		case w.target.Prefix > w.last && !w.ignoresStart:
-			// Nothing of what is wanted comes for a while: go there.
+		case w.target.Prefix > w.last && !w.ignoresStart && plan.Before(w.target.Prefix) > aws.ToString(in.StartAfter):
+			// Nothing of what is wanted comes for a while: go there, unless that is where this began, with
+			// a page that holds nothing.
 			in.StartAfter, in.ContinuationToken = optional(plan.Before(w.target.Prefix)), nil
 			w.jumped, w.listed = true, ""
 		default:
@@ -186,7 +196,7 @@ func (l *Lister) sorted(ctx context.Context, scan plan.Scan, form plan.Form, aft
 			for _, object := range page.Contents {
 				key := aws.ToString(object.Key)
 				if strings.HasPrefix(key, target.Prefix) && key > after && l.Filter.Takes(key) {
-					items = append(items, Item{Key: key, Size: aws.ToInt64(object.Size), Partition: &target.Partition, Form: form})
+					items = append(items, Item{Key: key, Size: sizeOf(object), Partition: &target.Partition, Form: form})
 				}
 			}
 			if !aws.ToBool(page.IsTruncated) {
@@ -195,6 +205,7 @@ func (l *Lister) sorted(ctx context.Context, scan plan.Scan, form plan.Form, aft
 			in.ContinuationToken = page.NextContinuationToken
 		}
 		slices.SortFunc(items, func(a, b Item) int { return strings.Compare(a.Key, b.Key) })
+		items = slices.CompactFunc(items, func(a, b Item) bool { return a.Key == b.Key })
 		for _, item := range items {
 			if err := emit(item); err != nil {
 				return err
@@ -213,6 +224,12 @@ func (l *Lister) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 		out, err := l.API.ListObjectsV2(asking, in)
 		cancel()
 		l.Observer.Listed(time.Since(began))
+		if err == nil {
+			err = doubt(in, out)
+		}
+		if err == nil {
+			err = unescape(out)
+		}
 		switch {
 		case err == nil:
 			if failed {
@@ -222,6 +239,10 @@ func (l *Lister) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		}
+		if in.EncodingType == "" && illegible(err) {
+			in.EncodingType = types.EncodingTypeUrl
+			continue
+		}
 		if kind := store.KindOf(err); kind != store.Transient && kind != store.Stopped {
 			return nil, fmt.Errorf("list %q: %w", aws.ToString(in.Prefix), err)
 		}
@@ -230,6 +251,51 @@ func (l *Lister) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 			return nil, err
 		}
 	}
+}
+
+// doubt says why a page cannot be one. What is between here and the store may answer in its place,
+// and an answer that holds nothing would be taken for an empty bucket.
+func doubt(in *s3.ListObjectsV2Input, out *s3.ListObjectsV2Output) error {
+	switch {
+	case len(out.Contents) == 0 && out.Name == nil && out.KeyCount == nil && out.IsTruncated == nil:
+		return errNoListing
+	case !aws.ToBool(out.IsTruncated):
+		return nil
+	case aws.ToString(out.NextContinuationToken) == "", aws.ToString(out.NextContinuationToken) == aws.ToString(in.ContinuationToken):
+		return errNoToken
+	}
+	return nil
+}
+
+// illegible reports whether a page is not XML for a character that XML does not have. A key may hold
+// one, and its listing can then be had with the keys escaped (Amazon S3 API, ListObjectsV2,
+// encoding-type). Not all stores know that, so it is asked for where it has to be.
+func illegible(err error) bool {
+	var syntax *xml.SyntaxError
+	return errors.As(err, &syntax) && strings.Contains(syntax.Msg, "illegal character")
+}
+
+// unescape takes the escapes from the keys of a page that has them.
+func unescape(out *s3.ListObjectsV2Output) error {
+	if out.EncodingType != types.EncodingTypeUrl {
+		return nil
+	}
+	for i, object := range out.Contents {
+		key, err := url.QueryUnescape(aws.ToString(object.Key))
+		if err != nil {
+			return fmt.Errorf("key of an object: %w", err)
+		}
+		out.Contents[i].Key = aws.String(key)
+	}
+	return nil
+}
+
+// sizeOf is the size of an object, if the store says it.
+func sizeOf(object types.Object) int64 {
+	if object.Size == nil || *object.Size < 0 {
+		return store.SizeUnknown
+	}
+	return *object.Size
 }
 
 func optional(s string) *string {

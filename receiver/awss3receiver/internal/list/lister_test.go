@@ -5,6 +5,7 @@ package list
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/config/configretry"
 
@@ -48,7 +50,7 @@ func (c *catalogue) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, 
 		after = *in.ContinuationToken
 	}
 	begun, sorted := after == "", slices.IsSorted(c.keys)
-	out := &s3.ListObjectsV2Output{}
+	out := &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}
 	for _, key := range c.keys {
 		if !begun && sorted && key <= after || !strings.HasPrefix(key, aws.ToString(in.Prefix)) {
 			continue
@@ -82,10 +84,10 @@ func planOf(t *testing.T, format string, length time.Duration) plan.Plan {
 	return plan.Plan{Range: plan.Range{Start: noon, End: noon.Add(length), Format: f, Location: time.UTC}, Layout: plan.Layout{Signal: "logs"}}
 }
 
-func listerOf(c *catalogue) *Lister {
+func listerOf(api store.API) *Lister {
 	retry := configretry.NewDefaultBackOffConfig()
 	retry.InitialInterval, retry.MaxInterval, retry.MaxElapsedTime = time.Millisecond, time.Millisecond, 0
-	return &Lister{API: c, Bucket: "b", Retry: retry, Observer: &silent{}, Concurrency: 3}
+	return &Lister{API: api, Bucket: "b", Retry: retry, Observer: &silent{}, Concurrency: 3}
 }
 
 func listed(t *testing.T, l *Lister, p plan.Plan, from Position) (keys []string, err error) {
@@ -196,4 +198,89 @@ func TestErrors(t *testing.T) {
 		err := listerOf(c).List(t.Context(), planOf(t, concurrent, time.Hour), plan.Clean, Position{}, func(Item) error { return enough })
 		require.ErrorIs(t, err, enough)
 	}
+}
+
+// answers is a store that says what a test has it say, and then that there is nothing.
+type answers struct {
+	store.API
+
+	pages []*s3.ListObjectsV2Output
+	asked []s3.ListObjectsV2Input
+}
+
+func (a *answers) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	a.asked = append(a.asked, *in)
+	if len(a.pages) == 0 {
+		return &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}, nil
+	}
+	page := a.pages[0]
+	a.pages = a.pages[1:]
+	return page, nil
+}
+
+// What answers in the place of a store must not be taken for an empty bucket, and one that does not
+// say how to go on must not be asked as fast as it answers.
+func TestAnAnswerThatIsNoPage(t *testing.T) {
+	one := []types.Object{{Key: aws.String(at(0) + "/logs_1"), Size: aws.Int64(1)}}
+	for name, page := range map[string]*s3.ListObjectsV2Output{
+		"no listing":       {},
+		"more, no token":   {IsTruncated: aws.Bool(true), Contents: one},
+		"more, same token": {IsTruncated: aws.Bool(true), NextContinuationToken: aws.String("t"), Contents: one},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := &answers{pages: []*s3.ListObjectsV2Output{
+				{IsTruncated: aws.Bool(true), NextContinuationToken: aws.String("t")},
+				page,
+				{IsTruncated: aws.Bool(false), Contents: one},
+			}}
+			l := listerOf(api)
+			keys, err := listed(t, l, planOf(t, "%Y/%m/%d/%H/%M", time.Minute), Position{})
+			require.NoError(t, err)
+			require.Equal(t, []string{at(0) + "/logs_1"}, keys)
+			require.Equal(t, 1, l.Observer.(*silent).retries)
+		})
+	}
+}
+
+// A page with the same keys again is a page of each once.
+func TestAPageThatRepeats(t *testing.T) {
+	two := []types.Object{{Key: aws.String(at(0) + "/logs_1")}, {Key: aws.String(at(0) + "/logs_1")}}
+	l := listerOf(&answers{pages: []*s3.ListObjectsV2Output{{IsTruncated: aws.Bool(false), Contents: two}}})
+	l.ByPartition = true
+	keys, err := listed(t, l, planOf(t, "%Y/%m/%d/%H/%M", time.Minute), Position{})
+	require.NoError(t, err)
+	require.Equal(t, []string{at(0) + "/logs_1"}, keys)
+}
+
+// control is a store with a key that XML cannot hold.
+type control struct{ answers }
+
+func (c *control) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, opts ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	out, err := c.answers.ListObjectsV2(ctx, in, opts...)
+	if in.EncodingType != types.EncodingTypeUrl {
+		return nil, &smithy.OperationError{Err: &smithy.DeserializationError{Err: &xml.SyntaxError{Msg: "illegal character code U+0001"}}}
+	}
+	out.EncodingType = in.EncodingType
+	return out, err
+}
+
+func TestAKeyThatXMLCannotHold(t *testing.T) {
+	page := &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}
+	for _, key := range []string{"/logs_%01", "/logs_a+b", "/logs_c%2Bd"} {
+		page.Contents = append(page.Contents, types.Object{Key: aws.String(strings.ReplaceAll(at(0), "/", "%2F") + key), Size: aws.Int64(1)})
+	}
+	api := &control{answers{pages: []*s3.ListObjectsV2Output{{}, page}}}
+	l := listerOf(api)
+	keys, err := listed(t, l, planOf(t, "%Y/%m/%d/%H/%M", time.Minute), Position{})
+	require.NoError(t, err)
+	require.Equal(t, []string{at(0) + "/logs_\x01", at(0) + "/logs_a b", at(0) + "/logs_c+d"}, keys)
+	require.Zero(t, l.Observer.(*silent).retries)
+	require.Len(t, api.asked, 2)
+}
+
+// Only what is known to be empty is.
+func TestASizeThatIsNotSaid(t *testing.T) {
+	require.Equal(t, store.SizeUnknown, sizeOf(types.Object{}))
+	require.Equal(t, store.SizeUnknown, sizeOf(types.Object{Size: aws.Int64(-7)}))
+	require.Zero(t, sizeOf(types.Object{Size: aws.Int64(0)}))
 }

@@ -5,6 +5,7 @@ package store
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +41,8 @@ func CheckBucket(ctx context.Context, api API, set Settings, bucket, prefix stri
 	_, err := api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
 		Bucket: aws.String(bucket), Prefix: optional(prefix), MaxKeys: aws.Int32(1),
 	})
-	if err != nil {
+	var illegible *xml.SyntaxError
+	if err != nil && !errors.As(err, &illegible) { // a key may be, and who lists knows what to do
 		return Explain(err, set, bucket, ListPermission)
 	}
 	return nil

@@ -95,7 +95,7 @@ func Load(ctx context.Context, set Settings) (cfg aws.Config, closing func(), er
 	}
 	transport := shared.GetTransport()
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = connections, connections
-	cfg.HTTPClient = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	cfg.HTTPClient = &http.Client{Transport: bounded{transport}, CheckRedirect: noRedirect}
 	closing = transport.CloseIdleConnections
 	if set.RoleARN != "" {
 		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), set.RoleARN, func(o *stscreds.AssumeRoleOptions) {

@@ -93,6 +93,7 @@ func advice(err error, set Settings, bucket, what string) string {
 			return fmt.Sprintf("bucket %q is in region %s, not in %s: set s3downloader.region", bucket, region, set.Region)
 		}
 	}
+	var operation *smithy.OperationError // of the store, and not of who asked it
 	kind := KindOf(err)
 	switch {
 	case kind == NoBucket || kind == NotFound && what == ListPermission:
@@ -103,7 +104,10 @@ func advice(err error, set Settings, bucket, what string) string {
 		return fmt.Sprintf("%s refuses the request for bucket %q: check s3downloader.region, s3downloader.endpoint and s3downloader.s3_force_path_style", at, bucket)
 	case kind == Transient && missingCredentials(err):
 		return "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, a role of the machine, or s3downloader.role_arn"
-	case kind == Transient && set.Endpoint != "":
+	case kind == Transient && set.Endpoint != "" && errors.As(err, &operation):
+		if response != nil && response.HTTPStatusCode() != 0 {
+			return fmt.Sprintf("%s cannot answer, or not as S3 does: check s3downloader.endpoint if this stays", at)
+		}
 		return fmt.Sprintf("%s does not answer: check s3downloader.endpoint if this stays", at)
 	}
 	return ""

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,4 +131,60 @@ func TestARoleIsAssumed(t *testing.T) {
 func TestUnordered(t *testing.T) {
 	require.True(t, Unordered("b--use1-az4--x-s3"))
 	require.False(t, Unordered("b"))
+}
+
+// Whatever is at the endpoint, little of what it says comes into memory.
+func TestAnAnswerWithoutEnd(t *testing.T) {
+	s3test.Credentials(t)
+	for status, begin := range map[int]string{200: "<ListBucketResult>", 403: "<Error><Code>AccessDenied</Code><Message>", 500: "<Error><Message>"} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			server := s3test.New(t, "bucket")
+			var written atomic.Int64
+			server.Answer(func(w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(status)
+				_, err := io.WriteString(w, begin)
+				for chunk := []byte(strings.Repeat("<Prefix>x</Prefix>", 1<<10)); err == nil && written.Load() < 256<<20; {
+					var n int
+					n, err = w.Write(chunk)
+					written.Add(int64(n))
+				}
+				return true
+			})
+			set := Settings{Region: "us-east-1", Endpoint: server.URL, PathStyle: true, RetryMaxAttempts: 1, RetryMaxBackoff: time.Second}
+			api, err := NewS3(t.Context(), set)
+			require.NoError(t, err)
+			defer api.Close()
+			err = CheckBucket(t.Context(), api, set, "bucket", "")
+			require.Error(t, err)
+			require.Equal(t, map[int]Kind{200: Transient, 403: Denied, 500: Transient}[status], KindOf(err))
+			require.Less(t, len(err.Error()), 2*maxErrorAnswer)
+			require.Less(t, written.Load(), int64(4*maxAnswer))
+		})
+	}
+}
+
+// What is read of an object is for who reads it to say.
+func TestALargeObject(t *testing.T) {
+	s3test.Credentials(t)
+	server := s3test.New(t, "bucket")
+	server.Put(t, "a", make([]byte, maxAnswer+1))
+	api, err := NewS3(t.Context(), Settings{Region: "us-east-1", Endpoint: server.URL, PathStyle: true, RetryMaxAttempts: 1, RetryMaxBackoff: time.Second})
+	require.NoError(t, err)
+	defer api.Close()
+	out, err := api.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("a")})
+	require.NoError(t, err)
+	defer out.Body.Close()
+	n, err := io.Copy(io.Discard, out.Body)
+	require.NoError(t, err)
+	require.EqualValues(t, maxAnswer+1, n)
+}
+
+// Advice is about what went wrong, and not about a store that answers well.
+func TestAdviceOnAnEndpoint(t *testing.T) {
+	set := Settings{Endpoint: "http://127.0.0.1:9000"}
+	away := &smithy.OperationError{Err: errors.New("connection refused")}
+	require.ErrorContains(t, Explain(away, set, "b", ListPermission), "does not answer")
+	require.ErrorContains(t, Explain(&smithy.OperationError{Err: answered(503, "SlowDown")}, set, "b", ListPermission), "cannot answer, or not as S3 does")
+	own := errors.New("keys are not in order")
+	require.Equal(t, own, Explain(own, set, "b", ListPermission))
 }
