@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configretry"
+	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/plan"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/store"
@@ -200,6 +201,21 @@ func createDefaultConfig() component.Config {
 		Prefetch:       PrefetchConfig{MaxObjects: defaultPrefetchObjects, MaxBytes: defaultPrefetchBytes},
 		Limits:         LimitsConfig{ObjectBytes: defaultObjectBytes, DocumentBytes: defaultDocumentBytes},
 	}
+}
+
+// Unmarshal is that of any configuration, and takes a time without quotes, which YAML takes for a
+// time and not for a text.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	quoted := map[string]any{}
+	for _, key := range [...]string{"starttime", "endtime"} {
+		if at, ok := conf.Get(key).(time.Time); ok {
+			quoted[key] = at.Format(time.RFC3339)
+		}
+	}
+	if err := conf.Merge(confmap.NewFromStringMap(quoted)); err != nil {
+		return err
+	}
+	return conf.Unmarshal(c)
 }
 
 // Validate reports everything that is wrong, at once, one after the other with "; ".

@@ -206,3 +206,21 @@ func TestREADMEExamples(t *testing.T) {
 		}
 	}
 }
+
+// YAML takes a date without quotes for a time.
+func TestATimeWithoutQuotes(t *testing.T) {
+	for written, want := range map[string]string{
+		"2024-01-31":                "2024-01-31T00:00:00Z",
+		"2024-01-31 15:00":          "2024-01-31 15:00",
+		"2024-01-31 15:00:30":       "2024-01-31T15:00:30Z",
+		"2024-01-31T15:00:00+02:00": "2024-01-31T15:00:00+02:00",
+		`"2024-01-31"`:              "2024-01-31",
+	} {
+		cfg, err := loadYAML(t, "{s3downloader: {s3_bucket: b}, starttime: "+written+", endtime: 2024-02-03}")
+		require.NoError(t, err, written)
+		require.Equal(t, want, cfg.StartTime)
+		require.Equal(t, "2024-02-03T00:00:00Z", cfg.EndTime)
+	}
+	_, err := loadYAML(t, "{s3downloader: {s3_bucket: b}, starttime: 2024-02-03, endtime: 2024-02-03, other: 1}")
+	require.ErrorContains(t, err, "other")
+}
