@@ -422,6 +422,15 @@ func parseTime(value, key string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("unable to parse %s (%s), accepted formats: %s", key, value, strings.Join(timeLayouts[:], ", "))
 }
 
+// timeRange is the range to read. What is not written is zero.
+func (c *Config) timeRange() (start, end time.Time, err error) {
+	if start, err = parseTime(c.StartTime, "starttime"); err != nil {
+		return start, end, err
+	}
+	end, err = parseTime(c.EndTime, "endtime")
+	return start, end, err
+}
+
 // problems are all errors of a configuration. Their text is one line, as contrib's is.
 type problems struct{ all []error }
 

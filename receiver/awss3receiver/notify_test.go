@@ -103,6 +103,12 @@ func TestTheServerIsToldHowFarItIs(t *testing.T) {
 	b.run(t, cfg)
 	require.Equal(t, []string{"org.opentelemetry.collector.receiver.awss3"}, server.capabilities)
 	require.True(t, server.unregistered)
+	first, at, _ := (&registry{sent: server.sent[:1]}).last(t)
+	require.Equal(t, map[string]any{
+		"telemetry_type": "logs", "ingest_status": "ingesting",
+		"start_time": noon.UnixNano(), "end_time": noon.Add(time.Hour).UnixNano(),
+	}, first)
+	require.Equal(t, noon, at)
 	status, at, p := server.last(t)
 	require.Equal(t, map[string]any{
 		"telemetry_type": "logs", "ingest_status": "completed",

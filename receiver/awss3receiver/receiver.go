@@ -72,6 +72,11 @@ func newReceiver(cfg *Config, set receiver.Settings, out output) (*s3Receiver, e
 	tracker := progress.NewTracker(ingestprogress.Progress{
 		Receiver: set.ID.String(), TelemetryType: out.signal, Mode: cfg.mode(),
 	})
+	start, end, err := cfg.timeRange()
+	if err != nil {
+		return nil, err
+	}
+	tracker.Range(start, end) // which the first message tells of
 	monitor, err := newMonitor(set.Logger, metrics, out.signal, tracker)
 	if err != nil {
 		return nil, err

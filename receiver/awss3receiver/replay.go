@@ -43,11 +43,7 @@ func (r *s3Receiver) replay(ctx context.Context) error {
 func (r *s3Receiver) replaySettings() (replay.Settings, error) {
 	d := r.cfg.S3Downloader
 	// All of it was validated; an error here is of a program that did not.
-	start, err := parseTime(r.cfg.StartTime, "starttime")
-	if err != nil {
-		return replay.Settings{}, err
-	}
-	end, err := parseTime(r.cfg.EndTime, "endtime")
+	start, end, err := r.cfg.timeRange()
 	if err != nil {
 		return replay.Settings{}, err
 	}

@@ -35,7 +35,7 @@ var ErrUnordered = errors.New("the store does not list keys in their order: set 
 
 // Errors of an answer that is none.
 var (
-	errNoListing = errors.New("the answer is no listing of a bucket, though it says that all went well")
+	errNoListing = errors.New("the answer is no listing of a bucket, though it says that all went well: check s3downloader.endpoint if this stays")
 	errNoToken   = errors.New("the store says that there are more keys, and not how to go on")
 )
 
