@@ -81,8 +81,9 @@ type Replay struct {
 	drops    *drops
 	denied   int // objects in a row that these credentials may not read
 	summary  Summary
-	// unsaved is whether the storage failed the last time.
-	unsaved bool
+	// unsaved is whether the storage failed the last time, and savesFrom when it is tried again then.
+	unsaved   bool
+	savesFrom time.Time
 }
 
 // Summary is what a run did.
@@ -236,7 +237,7 @@ func (r *Replay) finish(ctx context.Context, item list.Item, out ingest.Outcome)
 	r.set.Tracker.Position(item.Partition.Time)
 	r.set.Observer.At(item.Partition.Time)
 	r.position.Partition, r.position.Key = item.Partition.Time, item.Key
-	if r.denied == 0 {
+	if r.denied == 0 && !(r.unsaved && time.Now().Before(r.savesFrom)) {
 		r.save(ctx)
 	}
 	return nil
@@ -272,7 +273,9 @@ func (r *Replay) count(item list.Item, out ingest.Outcome) {
 // save keeps the position. A storage that fails holds nothing up: what it does not know would be read
 // twice, not lost.
 func (r *Replay) save(ctx context.Context) {
+	began := time.Now()
 	err := r.set.Checkpoint.Save(ctx, r.position)
+	r.savesFrom = time.Now().Add(storageShare * time.Since(began)) // one that hangs must not for each object
 	switch {
 	case err != nil:
 		r.set.Observer.Retry(OperationCheckpoint, err)
@@ -281,6 +284,9 @@ func (r *Replay) save(ctx context.Context) {
 	}
 	r.unsaved = err != nil
 }
+
+// storageShare is how much longer than a storage takes to fail it is left alone then.
+const storageShare = 20
 
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
