@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"strings"
 	"time"
 	_ "time/tzdata" // a container may have no zones of its own
@@ -275,6 +276,9 @@ func (c *Config) validateMode(errs *problems) {
 func (c *SQSConfig) validate(errs *problems) {
 	if c.QueueURL == "" {
 		errs.addf("sqs.queue_url is required")
+	}
+	if u, err := url.Parse(c.QueueURL); err == nil && u.User != nil {
+		errs.addf("sqs.queue_url must not hold a user or a password, which would show wherever the queue does")
 	}
 	if c.Region == "" {
 		errs.addf("sqs.region is required")

@@ -134,6 +134,7 @@ func TestRefused(t *testing.T) {
 		"follow a queue":      {bucket + "follow: true\nsqs: {queue_url: 'http://q', region: r}", []string{"follow and sqs configuration cannot be used together"}},
 		"follow without date": {"s3downloader: {s3_bucket: b, s3_partition_format: '%H'}\nfollow: true", []string{"s3downloader.s3_partition_format: \"%H\" does not tell one date from another, which following needs"}},
 		"poll without unit":   {bucket + "follow: true\npoll_interval: 30", []string{"poll_interval: 30ns is too short, at least 1s; is the unit missing?"}},
+		"a password":          {bucket + "sqs: {queue_url: 'https://a:b@q.example.com/1', region: r}", []string{"sqs.queue_url must not hold a user or a password"}},
 		"no queue":            {bucket + "sqs: {wait_time_seconds: 21, max_number_of_messages: 11}", []string{"sqs.queue_url is required; sqs.region is required; sqs.wait_time_seconds must be between 0 and 20; sqs.max_number_of_messages must be between 1 and 10"}},
 		"former key, wrong":   {"s3downloader: {s3_bucket: b, s3_partition: day}\nfollow: true", []string{"s3downloader.s3_partition: \"day\" is neither minute nor hour"}},
 		"former key and new":  {"s3downloader: {s3_bucket: b, s3_partition: hour, s3_partition_format: '%F'}\nfollow: true", []string{"cannot be used together"}},
