@@ -180,6 +180,23 @@ func TestObjectsAreReadIntoTheirPipelineAndDeleted(t *testing.T) {
 	})
 }
 
+// All messages of a queue that names none are messages of their own.
+func TestMessagesWithoutAName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFakeQueue(30*time.Second, 3)
+		for i := range 3 {
+			q.send(created(fmt.Sprintf("p/logs_%d", i)))
+			q.messages[i].id = ""
+		}
+		b := newBench(t, q, nil)
+		time.Sleep(time.Minute)
+
+		assert.ElementsMatch(t, []string{"logs p/logs_0", "logs p/logs_1", "logs p/logs_2"}, b.reads())
+		assert.Empty(t, q.left())
+		b.stop(t)
+	})
+}
+
 func TestMessagesAreDeletedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newFakeQueue(30*time.Second, 3)

@@ -4,6 +4,7 @@
 package sqs
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"sync"
@@ -34,7 +35,8 @@ type held struct {
 // hold reads what the queue says of a message.
 func hold(m *types.Message) *held {
 	h := &held{
-		id:      aws.ToString(m.MessageId),
+		// Without a name of its own a message is known by its receipt, lest all such be taken for one.
+		id:      cmp.Or(aws.ToString(m.MessageId), aws.ToString(m.ReceiptHandle)),
 		body:    aws.ToString(m.Body),
 		receipt: aws.ToString(m.ReceiptHandle),
 		since:   time.Now(),

@@ -166,7 +166,7 @@ func (q *fakeQueue) give(in *awssqs.ReceiveMessageInput) (given []types.Message,
 			continue
 		}
 		m.receives++
-		m.receipt = fmt.Sprintf("%s-%d", m.id, m.receives)
+		m.receipt = fmt.Sprintf("%p-%d", m, m.receives)
 		visibility := q.visibility
 		if in.VisibilityTimeout > 0 {
 			visibility = time.Duration(in.VisibilityTimeout) * time.Second
