@@ -42,6 +42,8 @@ type Server struct {
 	process *process
 	url     string
 	dir     string // removed at the end, if not empty
+
+	transport http.Transport // of this process's clients
 }
 
 // Gateway says how a versitygw is started.
@@ -171,6 +173,7 @@ func (s *Server) config() aws.Config {
 	return aws.Config{
 		Region:       Region,
 		BaseEndpoint: &s.url,
+		HTTPClient:   &http.Client{Transport: &s.transport},
 		Credentials:  credentials.NewStaticCredentialsProvider(AccessKey, SecretKey, ""),
 	}
 }
@@ -186,6 +189,7 @@ func Environment() []string {
 
 // Stop ends the server, removes what it stored and waits for both. Stopping twice is harmless.
 func (s *Server) Stop() error {
+	s.transport.CloseIdleConnections() // the gateway waits for them
 	err := s.process.stop()
 	if s.dir != "" {
 		_ = os.RemoveAll(s.dir) // it is below the folder for temporary files

@@ -149,7 +149,8 @@ func moveAway(ctx context.Context, store string, distance time.Duration) (endpoi
 	if err != nil {
 		return "", nil, err
 	}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	transport := &http.Transport{MaxIdleConnsPerHost: writers}
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
 		r.Out.Host = r.In.Host // it is signed
 	}}
@@ -168,6 +169,7 @@ func moveAway(ctx context.Context, store string, distance time.Duration) (endpoi
 	return "http://" + ln.Addr().String(), func() {
 		_ = server.Close()
 		serving.Wait()
+		transport.CloseIdleConnections() // the gateway waits for them when it ends
 	}, nil
 }
 
