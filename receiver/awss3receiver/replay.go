@@ -64,7 +64,7 @@ func (r *s3Receiver) replaySettings() (replay.Settings, error) {
 		layout.Signal = r.output.signal
 	}
 	set := replay.Settings{
-		Bucket: d.S3Bucket, Start: start, End: end, Format: format, Location: location, Layout: layout,
+		Endpoint: d.Endpoint, Bucket: d.S3Bucket, Start: start, End: end, Format: format, Location: location, Layout: layout,
 		Settle: r.cfg.SettleDelay, Poll: r.cfg.PollInterval,
 		Lister: &list.Lister{
 			API: r.client, Bucket: d.S3Bucket, Filter: filter, Retry: r.cfg.RetryOnFailure, Observer: r.monitor,

@@ -30,7 +30,7 @@ var ErrRecord = errors.New("the checkpoint in the storage is not understood; rem
 
 // Position is how far a replay is.
 type Position struct {
-	// Scope names the replay: the bucket, what its keys look like, and the start. A position of
+	// Scope names the replay: the store and its bucket, what its keys look like, and the start. A position of
 	// another one means nothing.
 	Scope string `json:"scope"`
 	// Start and End are the range being read. What is before Start is done with.

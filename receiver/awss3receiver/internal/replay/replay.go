@@ -42,7 +42,8 @@ type Observer interface {
 
 // Settings are all that a replay needs.
 type Settings struct {
-	Bucket string
+	// Endpoint is the store, empty for that of the region. With Bucket it says where a checkpoint holds.
+	Endpoint, Bucket string
 	// Start and End are the range, end exclusive. A zero End follows what is stored later; a zero
 	// Start then is the present.
 	Start, End time.Time
@@ -147,7 +148,7 @@ func (r *Replay) resume(ctx context.Context) error {
 
 // scope names this replay. Its end is left out: a range that is made longer goes on.
 func (r *Replay) scope() string {
-	return fmt.Sprintf("%q %q %q %q %q %s %d", r.set.Bucket, r.set.Layout.Prefix, r.set.Layout.FilePrefix,
+	return fmt.Sprintf("%q %q %q %q %q %q %s %d", r.set.Endpoint, r.set.Bucket, r.set.Layout.Prefix, r.set.Layout.FilePrefix,
 		r.set.Layout.Signal, r.set.Format, r.set.Location, r.set.Start.Unix())
 }
 
