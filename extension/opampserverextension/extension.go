@@ -47,6 +47,7 @@ type server struct {
 	// Fixed at construction.
 	config    *Config
 	telemetry component.TelemetrySettings
+	version   string // of the program
 
 	// Set by Start.
 	fleet   *fleet.Fleet
@@ -54,6 +55,7 @@ type server struct {
 	opamp   *opampserver.Server
 	sender  *fleetsend.Sender
 	index   *fleetsearch.Index
+	started time.Time
 	api     *fleetapi.API
 	metrics *metadata.TelemetryBuilder
 	agents  *listening.Front
@@ -63,7 +65,7 @@ type server struct {
 }
 
 func newServer(config *Config, set extension.Settings) *server {
-	return &server{config: config, telemetry: set.TelemetrySettings}
+	return &server{config: config, telemetry: set.TelemetrySettings, version: set.BuildInfo.Version}
 }
 
 // Dependencies are the extensions that authenticate requests or stand before them.
@@ -95,7 +97,7 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 		MaxConnections: s.config.Limits.MaxConnections,
 	}, reception{s.fleet})
 	s.sender = fleetsend.New(s.fleet, s.opamp)
-	s.index = fleetsearch.New(s.fleet)
+	s.index, s.started = fleetsearch.New(s.fleet), time.Now()
 	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender, Index: s.index, History: s.history()})
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
@@ -135,7 +137,9 @@ func (s *server) open(host component.Host) (err error) {
 func (s *server) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s.api)
-	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index}))
+	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{
+		OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index, Load: s.load,
+	}))
 	return mux
 }
 

@@ -10,10 +10,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/listening"
 )
 
-// contentSecurityPolicy lets the page run and show what this server serves, and
-// nothing else: texts that agents report reach it.
-const contentSecurityPolicy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
-	"form-action 'self'; frame-ancestors 'none'"
+// contentSecurityPolicy is for all that is no page, refusals among it: it lets a browser
+// load nothing. The pages have one of their own, for their own files.
+const contentSecurityPolicy = "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // webGuard stands in front of everything on the web listener, authentication included,
 // so that a refusal is guarded like a page.
@@ -42,6 +41,7 @@ func setSecurityHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")

@@ -23,6 +23,13 @@ func newStreams(most, perPeer int) *streams {
 	return &streams{most: most, perPeer: perPeer, peers: map[netip.Addr]int{}}
 }
 
+// Streams is how many event streams are open, and how many may be.
+func (a *API) Streams() (open, most int) {
+	a.streams.mu.Lock()
+	defer a.streams.mu.Unlock()
+	return a.streams.open, a.streams.most
+}
+
 // peerOf is the address without its port, and the zero address for a peer that has none.
 func peerOf(remoteAddr string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remoteAddr)

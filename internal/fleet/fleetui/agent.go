@@ -27,7 +27,9 @@ type agentPage struct {
 	Facts                    []fact
 	Problems                 []problem
 	Health                   *healthPart
+	Graph                    *graphPart
 	Config                   *configPart
+	Family                   *familyNote
 	Components               *componentsPart
 	Attributes               []attributeTable
 	Capabilities             []string
@@ -65,13 +67,14 @@ type attribute struct{ Key, Value string }
 func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 	a, ok := u.find(r)
 	if !ok {
-		u.unknownAgent(w)
+		u.unknownAgent(w, r)
 		return
 	}
 	body := u.newAgentPage(a)
+	body.Graph = u.newGraphPart(a, r.URL.Query().Get("pipelines") == "table")
 	body.Asked = answerText(r.URL.Query().Get("asked"))
-	u.render(w, http.StatusOK, "agent.html", page{
-		Title: agentName(a),
+	u.render(w, r, http.StatusOK, "agent.html", page{
+		Title: agentName(a), Here: "/agents",
 		// The stream starts at the version that this page shows. A change in between comes at once.
 		Events: events(fleet.Position{Epoch: u.fleet.Position().Epoch, Version: a.Version}, a.UID),
 		Body:   body,
@@ -86,8 +89,8 @@ func (u *UI) find(r *http.Request) (*fleet.Agent, bool) {
 	return u.fleet.Agent(uid)
 }
 
-func (u *UI) unknownAgent(w http.ResponseWriter) {
-	u.render(w, http.StatusNotFound, "missing.html", page{
+func (u *UI) unknownAgent(w http.ResponseWriter, r *http.Request) {
+	u.render(w, r, http.StatusNotFound, "missing.html", page{
 		Title: "Not found",
 		Body: missing{
 			Heading: "No collector has this instance UID",
@@ -101,17 +104,21 @@ func (u *UI) unknownAgent(w http.ResponseWriter) {
 func (u *UI) config(w http.ResponseWriter, r *http.Request) {
 	a, ok := u.find(r)
 	if !ok || a.Config == nil {
-		u.unknownAgent(w)
+		u.unknownAgent(w, r)
 		return
 	}
 	name := r.URL.Query().Get("name")
-	i := slices.IndexFunc(a.Config.Files, func(f fleet.ConfigFile) bool { return f.Name == name })
+	u.writeFile(w, r, a.Config, name)
+}
+
+func (u *UI) writeFile(w http.ResponseWriter, r *http.Request, c *fleet.Config, name string) {
+	i := slices.IndexFunc(c.Files, func(f fleet.ConfigFile) bool { return f.Name == name })
 	if i < 0 {
 		u.nothing(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(a.Config.Files[i].Body)) // the client is gone if this fails
+	_, _ = w.Write([]byte(c.Files[i].Body)) // the client is gone if this fails
 }
 
 func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
@@ -123,22 +130,20 @@ func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
 		Host:         clean(short(a.HostName(), 120)),
 		JSON:         "/api/v1/agents/" + a.UID.String(),
 		State:        agentBadge(a),
-		Since:        lasts(a.Since(), now),
+		Since:        since(a, now),
 		Gone:         !a.Present(),
 		Dropped:      newDroppedParts(a.Dropped),
 		Notice:       notice(a),
 		Facts:        u.facts(a),
 		Health:       newHealthPart(a.Health, now),
-		Config:       newConfigPart(a),
-		Components:   newComponentsPart(a.Components),
+		Config:       newConfigPart(a.Config, agentURL(a)+"/config"),
+		Family:       u.newFamilyNote(a),
 		Attributes:   attributeTables(a.Description),
 		Capabilities: a.Capabilities.Names(),
 		Ingests:      u.newIngestsPart(a),
 		Messages:     newMessagesPart(a, now),
 	}
-	if out.Gone {
-		out.Since = ago(a.Since(), now)
-	}
+	out.Components = newComponentsPart(a.Components, usedBy(a, out.Family))
 	for _, p := range a.Problems {
 		out.Problems = append(out.Problems, newProblem(p, out.Gone, now))
 	}
@@ -270,17 +275,18 @@ type configFile struct {
 	Empty     bool
 }
 
-func newConfigPart(a *fleet.Agent) *configPart {
-	if a.Config == nil {
+// newConfigPart shows the files of c, whose texts are at an address.
+func newConfigPart(c *fleet.Config, texts string) *configPart {
+	if c == nil {
 		return nil
 	}
-	out := &configPart{Omitted: a.Config.Omitted, Hash: a.Config.Hash()[:12]}
-	for i, f := range a.Config.Files {
+	out := &configPart{Omitted: c.Omitted, Hash: c.Hash()[:12]}
+	for i, f := range c.Files {
 		v := configFile{
 			ID:        "config-" + strconv.Itoa(i),
 			Title:     clean(short(f.Name, 120)),
-			Key:       a.Config.Hash(),
-			URL:       "/agents/" + a.UID.String() + "/config?" + url.Values{"name": {f.Name}}.Encode(),
+			Key:       c.Hash(),
+			URL:       texts + "?" + url.Values{"name": {f.Name}}.Encode(),
 			Truncated: f.Truncated,
 			Empty:     strings.TrimSpace(f.Body) == "",
 		}

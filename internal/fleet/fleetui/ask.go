@@ -65,21 +65,21 @@ var answers = []struct {
 // ask asks a collector to tell the progress of its replays now. It works without a script: the answer leads back.
 func (u *UI) ask(w http.ResponseWriter, r *http.Request) {
 	if err := u.settings.MaySend(r); err != nil {
-		u.render(w, http.StatusForbidden, "missing.html", page{
+		u.render(w, r, http.StatusForbidden, "missing.html", page{
 			Title: "Not permitted", Body: missing{Heading: "This may not be asked from here", Text: err.Error() + "."},
 		})
 		return
 	}
 	uid, err := opampwire.ParseInstanceUID(r.PathValue("uid"))
 	if err != nil {
-		u.unknownAgent(w)
+		u.unknownAgent(w, r)
 		return
 	}
 	_, err = u.settings.Sender.Send(uid, fleet.Posting{
 		Capability: ingestprogress.Capability, Type: ingestprogress.TypeReport,
 	})
 	if errors.Is(err, fleet.ErrUnknownAgent) {
-		u.unknownAgent(w)
+		u.unknownAgent(w, r)
 		return
 	}
 	for _, a := range answers {

@@ -4,6 +4,7 @@
 package fleetui
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -25,8 +26,8 @@ var assetTypes = map[string]string{
 type assets map[string]asset
 
 type asset struct {
-	body []byte
-	hash string
+	body, zipped []byte
+	hash         string
 }
 
 func loadAssets() assets {
@@ -35,7 +36,7 @@ func loadAssets() assets {
 	for _, e := range entries {
 		body, _ := assetFiles.ReadFile(path.Join("assets", e.Name()))
 		sum := sha256.Sum256(body)
-		out[e.Name()] = asset{body: body, hash: hex.EncodeToString(sum[:8])}
+		out[e.Name()] = asset{body: body, zipped: compress(body, gzip.BestCompression), hash: hex.EncodeToString(sum[:8])}
 	}
 	return out
 }
@@ -54,5 +55,5 @@ func (u *UI) asset(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("v") == file.hash {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	_, _ = w.Write(file.body) // the client is gone if this fails
+	send(w, r, http.StatusOK, file.body, file.zipped)
 }

@@ -6,6 +6,7 @@ package fleetui
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
@@ -18,31 +19,84 @@ type componentsPart struct {
 	Total   int
 	Kinds   []componentKind
 	Omitted int
+	// Known says that the config or the health tree tells what is used, and Used counts that.
+	Known bool
+	Used  int
 }
 
 type componentKind struct {
 	ID, Name   string
 	Components []component
+	Used       int
 }
 
 type component struct {
 	Name, Version string
 	Module, Tail  string // where its code comes from, and the end of that
+	Used          bool
 }
 
 // namespaceKey is the attribute under which a Collector tells where a component's code comes from.
 const namespaceKey = "code.namespace"
 
-func newComponentsPart(c *fleet.Components) *componentsPart {
+// usedBy are the types of components that an agent's config declares or its health tree has, such as
+// "receivers:otlp"; nil if it tells neither.
+func usedBy(a *fleet.Agent, n *familyNote) map[string]bool {
+	if n == nil && a.Health == nil {
+		return nil
+	}
+	out := map[string]bool{}
+	add := func(kind, id string) {
+		name, _, _ := strings.Cut(id, "/")
+		out[kind+"s:"+name] = true
+	}
+	if n != nil {
+		for _, c := range n.declared {
+			if kind, id, ok := strings.Cut(c, ":"); ok {
+				add(kind, id)
+			}
+		}
+	}
+	var walk func(h *fleet.Health)
+	walk = func(h *fleet.Health) {
+		for _, child := range h.Children {
+			if kind, id := fleet.SplitComponentName(child.Name); kind != "" {
+				add(kind, id)
+			}
+			walk(child)
+		}
+	}
+	if a.Health != nil {
+		walk(a.Health)
+	}
+	return out
+}
+
+func newComponentsPart(c *fleet.Components, used map[string]bool) *componentsPart {
 	if c == nil {
 		return nil
 	}
-	out := &componentsPart{Listed: c.Listed, Hash: short(c.HashText(), 12), Omitted: c.Omitted}
+	out := &componentsPart{Listed: c.Listed, Hash: short(c.HashText(), 12), Omitted: c.Omitted, Known: used != nil}
 	for i, kind := range c.List {
 		k := componentKind{ID: fmt.Sprint("kind-", i), Name: clean(short(kind.Name, 120))}
 		for _, entry := range kind.Children {
-			k.Components = append(k.Components, newComponent(entry))
+			one := newComponent(entry)
+			if one.Used = used[kind.Name+":"+entry.Name]; one.Used {
+				k.Used++
+			}
+			k.Components = append(k.Components, one)
 		}
+		// What is used is what people look for; it comes first.
+		slices.SortStableFunc(k.Components, func(a, b component) int {
+			switch {
+			case a.Used == b.Used:
+				return 0
+			case a.Used:
+				return -1
+			}
+			return 1
+		})
+		out.Used += k.Used
 		out.Total += len(k.Components)
 		out.Kinds = append(out.Kinds, k)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -22,6 +23,8 @@ type Settings struct {
 	// OpAMPEndpoint is the URL that a collector must be pointed at, shown where there is no collector yet.
 	// Default ws://127.0.0.1:4320/v1/opamp.
 	OpAMPEndpoint string
+	// Load are the figures of the server itself. Without it the page of the server tells only what the fleet knows.
+	Load func() Load
 	// Sender takes questions to collectors. Without one none are asked.
 	Sender *fleetsend.Sender
 	// MaySend is as in fleetapi.
@@ -42,7 +45,12 @@ type UI struct {
 	pages    *template.Template
 	assets   assets
 	now      func() time.Time
+	slots    chan struct{} // full of the questions about all agents that are being answered
 }
+
+// maxSearches is how many pages that look at all agents are made at a time. Others wait for as long as their browsers
+// do, so that no crowd of people takes the cores from the agents.
+const maxSearches = 2
 
 //go:embed templates/*.html
 var templates embed.FS
@@ -56,12 +64,22 @@ func New(f *fleet.Fleet, s Settings) *UI {
 		s.Index = fleetsearch.New(f)
 	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
-	u := &UI{fleet: f, index: s.Index, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now}
-	u.pages = template.Must(template.New("").Funcs(template.FuncMap{"asset": u.assets.url}).
+	u := &UI{fleet: f, index: s.Index, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches)}
+	u.pages = template.Must(template.New("").Funcs(template.FuncMap{
+		"asset": u.assets.url, "facets": fleetquery.Facets,
+	}).
 		ParseFS(templates, "templates/*.html"))
-	u.mux.HandleFunc("GET /{$}", u.list)
-	u.mux.HandleFunc("GET /agents/{uid}", u.agent)
+	u.mux.HandleFunc("GET /{$}", u.searching(u.overview))
+	u.mux.HandleFunc("GET /agents", u.searching(u.list))
+	u.mux.HandleFunc("GET /agents/{uid}", u.searching(u.agent))
 	u.mux.HandleFunc("GET /agents/{uid}/config", u.config)
+	u.mux.HandleFunc("GET /problems", u.searching(u.problems))
+	u.mux.HandleFunc("GET /configs", u.searching(u.configs))
+	u.mux.HandleFunc("GET /configs/{hash}", u.searching(u.oneConfig))
+	u.mux.HandleFunc("GET /configs/{hash}/text", u.configText)
+	u.mux.HandleFunc("GET /configs/{hash}/diff", u.searching(u.diff))
+	u.mux.HandleFunc("GET /complete", u.searching(u.complete))
+	u.mux.HandleFunc("GET /server", u.server)
 	if s.Sender != nil {
 		u.mux.HandleFunc("POST /agents/{uid}/report", u.ask)
 	}
@@ -84,15 +102,42 @@ func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mux.ServeHTTP(w, r)
 }
 
+// searching bounds how many requests of h are answered at a time.
+func (u *UI) searching(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case u.slots <- struct{}{}:
+			defer func() { <-u.slots }()
+			h(w, r)
+		case <-r.Context().Done():
+			http.Error(w, "the browser did not wait", http.StatusServiceUnavailable)
+		}
+	}
+}
+
 // page is what every page has.
 type page struct {
 	Title string
+	// Here is the path of the entry of the navigation that the page belongs to.
+	Here string
 	// Events is where the news for this page come from; empty for a page that nothing happens on.
 	Events string
-	Body   any
+	// Every is after how many seconds the page is fetched again whatever happened; 0 is never.
+	Every int
+	Body  any
 }
 
-func (u *UI) render(w http.ResponseWriter, status int, name string, p page) {
+// place is an entry of the navigation.
+type place struct{ Path, Word string }
+
+// Places are the entries of the navigation.
+func (page) Places() []place {
+	return []place{
+		{"/", "Overview"}, {"/agents", "Collectors"}, {"/problems", "Problems"}, {"/configs", "Configs"}, {"/server", "Server"},
+	}
+}
+
+func (u *UI) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	var out bytes.Buffer
 	if err := u.pages.ExecuteTemplate(&out, name, p); err != nil {
 		// Only a mistake in a template of ours can do this; every one is rendered in the tests.
@@ -100,8 +145,7 @@ func (u *UI) render(w http.ResponseWriter, status int, name string, p page) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = out.WriteTo(w) // the client is gone if this fails
+	send(w, r, status, out.Bytes(), nil)
 }
 
 // events is the stream that tells when what was true at p has changed; of one agent, if uid is not zero.
@@ -119,8 +163,8 @@ type missing struct {
 	Text    string
 }
 
-func (u *UI) nothing(w http.ResponseWriter, _ *http.Request) {
-	u.render(w, http.StatusNotFound, "missing.html", page{
+func (u *UI) nothing(w http.ResponseWriter, r *http.Request) {
+	u.render(w, r, http.StatusNotFound, "missing.html", page{
 		Title: "Not found",
 		Body:  missing{Heading: "There is no such page", Text: "The address may be mistyped."},
 	})

@@ -137,7 +137,7 @@ func TestTheEmptyListTellsHowToConnectACollector(t *testing.T) {
 		"wss://fleet.example/opamp":        "endpoint: wss://fleet.example/opamp",
 		"ws://x/<script>alert(1)</script>": "endpoint: ws://x/&lt;script&gt;",
 	} {
-		w := get(New(f, Settings{OpAMPEndpoint: endpoint}), "/")
+		w := get(New(f, Settings{OpAMPEndpoint: endpoint}), "/agents")
 		assert.Equal(t, http.StatusOK, w.Code)
 		requireSafe(t, w)
 		assert.Contains(t, w.Body.String(), want)
@@ -162,7 +162,7 @@ func TestTheListShowsEachStateInItsWords(t *testing.T) {
 	quiet := uiUID(7)
 	put(t, f, 7, &protobufs.AgentToServer{InstanceUid: quiet.Bytes()})
 
-	w := get(u, "/")
+	w := get(u, "/agents")
 	require.Equal(t, http.StatusOK, w.Code)
 	requireSafe(t, w)
 	page := text(w)
@@ -190,23 +190,37 @@ func TestTheAddressHoldsTheWholeView(t *testing.T) {
 	for n := range byte(5) {
 		put(t, f, n+1, report(n+1, fmt.Sprint("name", n), "host", "StatusOK", ""))
 	}
-	w := get(u, "/?q=name&condition=healthy&liveness=connected&sort=-name&limit=2&utm=x")
+	// An address of before, when filters were parameters and the list was the first page, is one of now.
+	for _, path := range []string{"/", "/agents"} {
+		w := get(u, path+"?q=name&condition=healthy&liveness=connected&sort=-name&limit=2&utm=x")
+		require.Equal(t, http.StatusFound, w.Code)
+		next := w.Header().Get("Location")
+		if path == "/" {
+			w = get(u, next)
+			require.Equal(t, http.StatusFound, w.Code)
+			next = w.Header().Get("Location")
+		}
+		assert.Equal(t, "/agents?limit=2&q=name+status%3Ahealthy+liveness%3Aconnected&sort=-name", next)
+	}
+	w := get(u, "/agents?q=name+status%3Ahealthy&sort=-name&limit=2&cols=version,attr.os.type,nonsense&utm=x")
 	require.Equal(t, http.StatusOK, w.Code)
 	requireSafe(t, w)
-	html := w.Body.String()
-	assert.Contains(t, html, `value="name" placeholder`)
-	assert.Contains(t, html, `<option value="connected" selected>`)
+	html := strings.ReplaceAll(w.Body.String(), "&#43;", "+")
+	assert.Contains(t, html, `value="name status:healthy" placeholder`)
 	assert.Contains(t, html, `<option value="-name" selected>`)
-	assert.Contains(t, html, `<input type="hidden" name="condition" value="healthy">`)
+	assert.Contains(t, html, `<input type="hidden" name="cols" value="version,attr.os.type,nonsense">`)
 	assert.Contains(t, html, `<input type="hidden" name="limit" value="2">`)
-	assert.Contains(t, html, `href="/api/v1/agents?condition=healthy&amp;limit=2&amp;liveness=connected&amp;q=name&amp;sort=-name"`)
+	assert.Contains(t, html, `href="/api/v1/agents?limit=2&amp;q=name+status%3Ahealthy&amp;sort=-name"`)
+	assert.Contains(t, html, `href="/api/v1/agents?format=csv&amp;q=name+status%3Ahealthy&amp;sort=-name"`)
 	assert.Contains(t, html, `aria-sort="descending"`)
 	assert.NotContains(t, html, "utm")
 	assert.Contains(t, text(w), "2 of 5 shown Next page")
+	assert.Contains(t, text(w), "Collector Status Version os.type name4")
+	assert.Contains(t, text(w), "1.2.3 linux", "an attribute as a column")
 
 	// Every page of the list follows from the one before; each collector is on one of them.
 	seen := map[string]bool{}
-	next := "/?sort=name&limit=2"
+	next := "/agents?sort=name&limit=2"
 	for pages := 0; next != ""; pages++ {
 		require.Less(t, pages, 4)
 		w := get(u, next)
@@ -226,17 +240,17 @@ func TestTheAddressHoldsTheWholeView(t *testing.T) {
 func TestAListThatFindsNothing(t *testing.T) {
 	f, u := newTestUI(t)
 	put(t, f, 1, report(1, "a", "b", "StatusOK", ""))
-	w := get(u, "/?q="+url.QueryEscape(`'><script>alert(1)</script>`))
+	w := get(u, "/agents?q="+url.QueryEscape(`'><script>alert(1)</script>`))
 	assert.Equal(t, http.StatusOK, w.Code)
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "No collector matches None of the 1 known collectors is like that.")
 
-	w = get(u, "/?sort="+url.QueryEscape("<b>"))
+	w = get(u, "/agents?sort="+url.QueryEscape("<b>"))
 	assert.Equal(t, http.StatusBadRequest, w.Code)
 	requireSafe(t, w)
 	assert.Contains(t, w.Body.String(), "not a sort key: &#34;&lt;b&gt;&#34;")
-	assert.Equal(t, http.StatusBadRequest, get(u, "/?liveness=dead").Code)
-	assert.Equal(t, http.StatusBadRequest, get(u, "/?cursor=x").Code)
+	assert.Equal(t, http.StatusBadRequest, get(u, "/agents?liveness=dead").Code)
+	assert.Equal(t, http.StatusBadRequest, get(u, "/agents?cursor=x").Code)
 }
 
 func TestOneCollector(t *testing.T) {
@@ -254,7 +268,7 @@ func TestOneCollector(t *testing.T) {
 		"Part Status Since Pipeline traces Permanent error 14 min ago receiver otlp OK 14 min ago processor batch OK 14 min ago " +
 			"exporter otlp/2 Permanent error 14 min ago bad certificate Extensions OK",
 		"receivers : otlp : {}",
-		"receivers 1 otlp v0.155.0 …/b/otlpreceiver",
+		"receivers 1 of 1 Used: otlp v0.155.0 …/b/otlpreceiver",
 		"service.name gateway service.version 1.2.3",
 		"ReportsStatus ReportsEffectiveConfig ReportsHealth ReportsAvailableComponents",
 		"Custom messages com.example.custom Nothing was said with it yet.",
@@ -320,13 +334,15 @@ func TestHostileTextIsHarmless(t *testing.T) {
 	msg.Health.ComponentHealthMap["pipeline:"+evil] = node
 	msg.Health.ComponentHealthMap["extensions"].ComponentHealthMap["extension:"+evil] = node
 	put(t, f, 1, msg)
-	for _, target := range []string{"/", "/agents/" + uiUID(1).String(), "/?q=" + url.QueryEscape(evil)} {
+	for _, target := range []string{"/", "/agents", "/problems", "/configs", "/server", "/agents/" + uiUID(1).String(), "/agents?q=" + url.QueryEscape(evil)} {
 		w := get(u, target)
 		require.Equal(t, http.StatusOK, w.Code, target)
 		requireSafe(t, w)
 		assert.NotContains(t, w.Body.String(), "<script>alert")
 		assert.NotContains(t, w.Body.String(), "<img src=x")
-		assert.Contains(t, w.Body.String(), "&lt;script&gt;alert(1)", target)
+		if target != "/server" { // which says nothing of any collector
+			assert.Contains(t, w.Body.String(), "&lt;script&gt;alert(1)", target)
+		}
 	}
 	w := get(u, "/agents/"+uiUID(1).String()+"/config?name="+url.QueryEscape(evil))
 	assert.Equal(t, http.StatusOK, w.Code)
@@ -361,16 +377,17 @@ func TestWhatIsNotThere(t *testing.T) {
 		"/agents/nobody":                                       "No collector has this instance UID",
 		"/agents/" + uiUID(9).String() + "/config":             "No collector has this instance UID",
 		"/agents/" + uiUID(1).String() + "/config?name=absent": "There is no such page",
-		"/agents":       "There is no such page",
-		"/agents/x/y/z": "There is no such page",
-		"/index.html":   "There is no such page",
-		"/templates/":   "There is no such page",
+		"/configs/0123":                                        "No collector runs this config",
+		"/configs/x/diff?to=majority":                          "No collector runs this config",
+		"/agents/x/y/z":                                        "There is no such page",
+		"/index.html":                                          "There is no such page",
+		"/templates/":                                          "There is no such page",
 	} {
 		w := get(u, target)
 		assert.Equal(t, http.StatusNotFound, w.Code, target)
 		requireSafe(t, w)
 		assert.Contains(t, text(w), says, target)
-		assert.Contains(t, w.Body.String(), `href="/">All collectors`)
+		assert.Contains(t, w.Body.String(), `href="/agents">All collectors`)
 	}
 	w := httptest.NewRecorder()
 	u.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", nil))
@@ -387,7 +404,7 @@ func TestTheConfigAsText(t *testing.T) {
 
 func TestAssets(t *testing.T) {
 	_, u := newTestUI(t)
-	page := get(u, "/").Body.String()
+	page := get(u, "/agents").Body.String()
 	links := regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`).FindAllStringSubmatch(page, -1)
 	require.Len(t, links, 6)
 	types := map[string]string{".css": "text/css", ".js?": "text/javascript", ".svg": "image/svg+xml"}

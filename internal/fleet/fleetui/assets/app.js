@@ -38,7 +38,8 @@
   // --- Morphing. What a person did to the page stays: the text being typed, what was folded open or shut.
 
   Idiomorph.defaults.ignoreActiveValue = true;
-  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, el) => !(name === "open" && el.tagName === "DETAILS");
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, el) => !((name === "open" && el.tagName === "DETAILS") ||
+    ((name === "role" || name.startsWith("aria-")) && el.getAttribute("role") === "combobox" && name !== "aria-invalid"));
   // The same content need not be gone through again; and copy buttons that say "Copied" may finish.
   // And what a pointer or a keyboard is at must not move away under it.
   Idiomorph.defaults.callbacks.beforeNodeMorphed = (was, is) => {
@@ -49,7 +50,8 @@
     return !(was.dataset?.key && was.dataset.key === is.dataset?.key && was.id === is.id);
   };
 
-  // --- Fetching the page again. One at a time; news that come meanwhile make one more.
+  // --- Fetching the page again. One at a time; news that come meanwhile make one more, after a rest that is longer
+  // where the answer took longer.
 
   let fetching = false;
   let again = false;
@@ -60,11 +62,12 @@
       return;
     }
     fetching = true;
+    const began = performance.now();
     const done = () => {
       fetching = false;
       if (again) {
         again = false;
-        setTimeout(refresh, 1000);
+        setTimeout(refresh, Math.max(1000, 5 * (performance.now() - began)));
       }
     };
     htmx.ajax("GET", here(), { source: live(), target: "#live", select: "#live", swap: "morph:outerHTML",
@@ -74,7 +77,16 @@
   const isRefresh = (detail) => Boolean(detail.requestConfig?.headers?.["Fleetview-Refresh"]);
 
   document.addEventListener("htmx:beforeSwap", (e) => {
-    if (!isRefresh(e.detail)) return;
+    if (!isRefresh(e.detail)) {
+      tellHeld(0);
+      // A query that was not understood, for it is still being typed: the reason is shown, and what was found before
+      // stays.
+      if (e.detail.xhr.status === 400 && e.detail.serverResponse.includes('id="query-status"')) {
+        Object.assign(e.detail, { shouldSwap: true, isError: false, target: document.getElementById("query-status"),
+          selectOverride: "#query-status", swapOverride: "outerHTML" });
+      }
+      return;
+    }
     // The person went on to another list meanwhile: this answer is to a question of the past.
     if (e.detail.requestConfig.headers["Fleetview-Refresh"] !== here()) {
       e.detail.shouldSwap = false;
@@ -87,25 +99,55 @@
   // Whatever was shown is not there any more.
   document.addEventListener("htmx:responseError", (e) => { if (e.detail.xhr.status === 404) location.reload(); });
 
-  // Rows don't move away under a pointer or a focus: as long as one is on them they keep their order, and new ones
-  // come last. Other lists wait.
+  // What is in an ordered list does not move away under a pointer or a focus: as long as one is on it, the list keeps
+  // its order, new entries come last, and a word says how many would be elsewhere. Other lists wait.
   let held = false;
-  const inUse = (el) => el.matches(":hover") ||
-    (el.tagName === "TBODY" ? el.contains(document.activeElement) : el.querySelector(":focus-visible") !== null);
+  const inUse = (el) => el.matches(":hover") || el.querySelector(":focus-visible") !== null;
   const keepOrder = (html) => {
-    const rows = document.querySelector("tbody#rows");
-    held = Boolean(rows && inUse(rows));
-    if (!held) return html;
+    const lists = [...document.querySelectorAll("[data-order]")];
+    const used = lists.map((el, i) => (inUse(el) ? i : -1)).filter((i) => i >= 0);
+    held = used.length > 0;
+    if (!held) {
+      tellHeld(0);
+      return html;
+    }
     const page = new DOMParser().parseFromString(html, "text/html");
-    const body = page.querySelector("tbody#rows");
-    if (!body) return html;
-    const order = new Map([...rows.children].map((row, i) => [row.id, i]));
-    const rank = (row) => order.get(row.id) ?? order.size;
-    body.append(...[...body.children].sort((a, b) => rank(a) - rank(b)));
+    let moved = 0;
+    for (const i of used) {
+      const is = counterpart(page, lists[i]);
+      if (!is) continue;
+      const order = new Map([...lists[i].children].map((el, n) => [el.id, n]));
+      const rank = (el) => order.get(el.id) ?? order.size;
+      const wanted = [...is.children];
+      const kept = [...wanted].sort((a, b) => rank(a) - rank(b));
+      moved += kept.filter((el, n) => el !== wanted[n] || !order.has(el.id)).length;
+      is.append(...kept);
+    }
+    tellHeld(moved);
     return page.documentElement.outerHTML;
   };
+  // The same list in another page: by its own id, or by that of an entry.
+  const counterpart = (page, list) => {
+    if (list.id) return page.getElementById(list.id);
+    for (const el of list.children) {
+      const other = el.id && page.getElementById(el.id);
+      if (other) return other.parentElement;
+    }
+    return null;
+  };
+  const tellHeld = (n) => {
+    const el = document.getElementById("held");
+    if (!el) return;
+    el.hidden = n === 0;
+    document.getElementById("held-word").textContent = n === 1 ? "1 entry changed its place" : `${n} entries changed their places`;
+  };
+  document.getElementById("held-show")?.addEventListener("click", () => {
+    document.activeElement?.blur();
+    tellHeld(0);
+    refresh();
+  });
   const release = () => {
-    if (held && ![...document.querySelectorAll("tbody#rows, [data-hold]")].some(inUse)) {
+    if (held && ![...document.querySelectorAll("[data-order], [data-hold]")].some(inUse)) {
       held = false;
       refresh();
     }
@@ -162,10 +204,132 @@
     });
   };
 
+  // A page of figures that no event tells of is fetched again from time to time.
+  const every = Number(live()?.dataset.every);
+  if (every) setInterval(() => { if (!document.hidden) refresh(); }, every * 1000);
+
   document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
   addEventListener("pagehide", disconnect);
   addEventListener("pageshow", (e) => { if (e.persisted) connect(); });
   if (!document.hidden) connect();
+
+  // --- Suggestions for the query: a list that the arrow keys go through. The server knows how a query goes on.
+
+  let asked = 0; // the last question
+  const bar = () => document.querySelector("input[data-complete]");
+  const listbox = () => document.getElementById("suggestions");
+  const options = () => [...(listbox()?.querySelectorAll("[role=option]") ?? [])];
+  const chosen = () => listbox()?.querySelector("[aria-selected=true]");
+
+  const closeSuggestions = () => {
+    asked++;
+    listbox()?.remove();
+    bar()?.setAttribute("aria-expanded", "false");
+    bar()?.removeAttribute("aria-activedescendant");
+  };
+
+  const choose = (option) => {
+    chosen()?.setAttribute("aria-selected", "false");
+    option?.setAttribute("aria-selected", "true");
+    option?.scrollIntoView({ block: "nearest" });
+    if (option) bar().setAttribute("aria-activedescendant", option.id);
+    else bar().removeAttribute("aria-activedescendant");
+  };
+
+  const suggest = async () => {
+    const input = bar();
+    const question = ++asked;
+    const before = new TextEncoder().encode(input.value.slice(0, input.selectionStart)).length;
+    let html = "";
+    try {
+      const answer = await fetch(`${input.dataset.complete}?${new URLSearchParams({ q: input.value, at: before })}`);
+      if (answer.ok) html = await answer.text();
+    } catch { /* it is a help, and may be missing */ }
+    if (question !== asked || document.activeElement !== bar()) return;
+    const list = new DOMParser().parseFromString(html, "text/html").getElementById("suggestions");
+    if (!list || list.children.length === 0) {
+      closeSuggestions();
+      return;
+    }
+    listbox()?.remove();
+    document.body.append(list);
+    place(list);
+    bar().setAttribute("aria-expanded", "true");
+    bar().removeAttribute("aria-activedescendant");
+  };
+
+  // Outside of what is morphed, so that news don't close it.
+  const place = (list) => {
+    const box = bar().getBoundingClientRect();
+    list.style.top = `${box.bottom + scrollY + 4}px`;
+    list.style.left = `${box.left + scrollX}px`;
+    list.style.width = `${box.width}px`;
+  };
+  addEventListener("resize", () => { if (listbox()) place(listbox()); });
+
+  const take = (option) => {
+    const input = bar();
+    const { before, after } = option.dataset;
+    const done = !before.endsWith(":");
+    input.value = before + (done && !after.startsWith(" ") ? " " : "") + after;
+    const caret = before.length + (done ? 1 : 0);
+    input.setSelectionRange(caret, caret);
+    closeSuggestions();
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  const isBar = (el) => el instanceof HTMLInputElement && el.dataset.complete !== undefined;
+  const armBar = () => {
+    const input = bar();
+    if (!input) return;
+    if (document.getElementById("query-error")) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+    if (input.getAttribute("role") === "combobox") return;
+    for (const [name, value] of Object.entries({ "role": "combobox", "aria-autocomplete": "list", "aria-expanded": "false",
+      "aria-controls": "suggestions" })) input.setAttribute(name, value);
+  };
+  armBar();
+  document.addEventListener("htmx:afterSettle", armBar);
+
+  document.addEventListener("input", (e) => { if (isBar(e.target)) suggest(); });
+  document.addEventListener("focusout", (e) => {
+    if (isBar(e.target)) setTimeout(() => { if (document.activeElement !== bar()) closeSuggestions(); }, 150);
+  });
+  document.addEventListener("mousedown", (e) => {
+    const option = e.target.closest("#suggestions [role=option]");
+    if (!option) return;
+    e.preventDefault(); // the focus stays where it is
+    take(option);
+  });
+  document.addEventListener("keydown", (e) => {
+    if (e.key === "/" && !e.ctrlKey && !e.metaKey && !e.altKey && !e.target.closest("input, textarea, select")) {
+      if (!bar()) return;
+      e.preventDefault();
+      bar().focus();
+      bar().select();
+      return;
+    }
+    if (!isBar(e.target)) return;
+    if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+      e.preventDefault();
+      if (!listbox()) {
+        suggest();
+        return;
+      }
+      const all = options();
+      const at = all.indexOf(chosen());
+      const next = e.key === "ArrowDown" ? at + 1 : at < 0 ? all.length - 1 : at - 1;
+      choose(all[next]);
+    } else if ((e.key === "Enter" || e.key === "Tab") && chosen()) {
+      e.preventDefault();
+      take(chosen());
+    } else if (e.key === "Escape" && listbox()) {
+      e.preventDefault();
+      closeSuggestions();
+    } else if (e.key === "Enter") {
+      closeSuggestions();
+    }
+  });
 
   // --- Copying. Without a secure context there is no clipboard; an old way still works there.
 
