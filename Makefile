@@ -26,6 +26,7 @@ GOLANGCI_LINT := $(TOOLS)/bin/golangci-lint
 MDATAGEN      := $(TOOLS)/bin/mdatagen
 FAUXQS        := $(TOOLS)/fauxqs
 SUPERVISORS   := $(SUPERVISOR_VERSIONS:%=$(TOOLS)/bin/opampsupervisor-%)
+AXE           := $(TOOLS)/axe
 
 # A stamp names the version, so that another version is another target.
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
@@ -103,7 +104,7 @@ test: ## unit and in-process integration tests; needs Go alone
 	go test $(RACE) $(TEST_FLAGS) $(PKG)
 
 .PHONY: e2e
-e2e: build build-e2e localaws $(DEMO_S3) $(SUPERVISORS) ## the built binary against real servers, supervisors and a real browser; needs npm and chromium
+e2e: build build-e2e localaws $(DEMO_S3) $(SUPERVISORS) $(AXE)/.installed ## the built binary against real servers, supervisors and a real browser; needs npm and chromium
 	@internal/e2e/chromium.sh > /dev/null
 	CHROMIUM="$$(internal/e2e/chromium.sh)" SUPERVISORS="$(SUPERVISORS)" $(GO_STATIC) go test -tags e2e -count=1 -parallel 8 -timeout 15m ./internal/e2e $(E2E_FLAGS)
 
@@ -181,6 +182,13 @@ $(FAUXQS)/.installed: $(wildcard internal/localaws/fauxqs/*)
 $(TOOLS)/bin/opampsupervisor-%: internal/tools/opampsupervisor-%/go.mod internal/tools/opampsupervisor-%/go.sum
 	$(GO_STATIC) go -C $(<D) build -buildvcs=false -ldflags="-s -w" -o $@ \
 		github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor
+	@touch $@
+
+# What finds barriers in a page. Its version is in internal/e2e/axe/package.json.
+$(AXE)/.installed: $(wildcard internal/e2e/axe/*)
+	@command -v npm > /dev/null || { echo "axe-core is installed with npm: install it (Debian: apt-get install -y npm)" >&2; exit 1; }
+	@mkdir -p $(AXE) && cp $^ $(AXE)/
+	cd $(AXE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: clean
