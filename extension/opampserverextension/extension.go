@@ -137,9 +137,11 @@ func (s *server) open(host component.Host) (err error) {
 func (s *server) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s.api)
-	mux.Handle("/", fleetui.New(s.fleet, fleetui.Settings{
-		OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index, Load: s.load,
-	}))
+	settings := fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index, Load: s.load}
+	if s.keeper != nil {
+		settings.History = s.keeper
+	}
+	mux.Handle("/", fleetui.New(s.fleet, settings))
 	return mux
 }
 

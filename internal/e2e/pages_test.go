@@ -92,6 +92,8 @@ func (p *pages) all(t *testing.T) []kindOfPage {
 		{"configs", "/configs"},
 		{"config", p.link(t, "/configs", `/configs/[0-9a-f]{64}`)},
 		{"diff", p.link(t, "/configs", `/configs/[0-9a-f]{64}/diff\?to=[0-9a-f]{64}`)},
+		{"events", "/events"},
+		{"events-kind", "/events?kind=lost,silent"},
 		{"server", "/server"},
 	}
 }
@@ -128,7 +130,7 @@ func TestPicturesOfAllPages(t *testing.T) {
 		look(page.name, p.url+page.path)
 	}
 	empty := servePages(t)
-	for _, path := range []string{"/", "/agents", "/problems", "/configs", "/server"} {
+	for _, path := range []string{"/", "/agents", "/problems", "/configs", "/events", "/server"} {
 		name := "overview"
 		if path != "/" {
 			name = path[1:]

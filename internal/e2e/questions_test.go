@@ -64,6 +64,16 @@ func TestAnOperatorsQuestions(t *testing.T) {
 			truths:   []string{reads("30 shown"), `document.querySelector("th[aria-sort]") === null`},
 		},
 		{
+			question: "what happened just before",
+			clicks:   []string{"Lost", "edge-agent"},
+			truths:   []string{reads("Timeline"), `[...document.querySelectorAll("#timeline .badge")].some((b) => b.textContent === "Lost")`},
+		},
+		{
+			question: "who comes and goes",
+			clicks:   []string{"edge-agent on node-081"},
+			truths:   []string{`[...document.querySelectorAll("#timeline .badge")].filter((b) => b.textContent === "Came back").length >= 4`, reads("was lost")},
+		},
+		{
 			question: "who else has the same failure",
 			clicks:   []string{"All problems"},
 			truths:   []string{reads("3 problems in 18 collectors"), reads("12 collectors"), reads("dial tcp <addr>: connect: connection refused")},

@@ -28,6 +28,7 @@ type agentPage struct {
 	Problems                 []problem
 	Health                   *healthPart
 	Graph                    *graphPart
+	Timeline                 []eventRow
 	Config                   *configPart
 	Family                   *familyNote
 	Components               *componentsPart
@@ -72,6 +73,7 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 	}
 	body := u.newAgentPage(a)
 	body.Graph = u.newGraphPart(a, r.URL.Query().Get("pipelines") == "table")
+	body.Timeline = u.timeline(r.Context(), a)
 	body.Asked = answerText(r.URL.Query().Get("asked"))
 	u.render(w, r, http.StatusOK, "agent.html", page{
 		Title: agentName(a), Here: "/agents",

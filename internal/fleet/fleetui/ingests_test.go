@@ -81,7 +81,7 @@ func TestReplayThatRuns(t *testing.T) {
 	assert.Contains(t, text(w), "Replays Report now aws_s3/replay traces Replaying began 3 min ago 42.4 % "+
 		"Objects 612 of 1,440 Data 1.4 GB of 3.4 GB Delivered 1,234,567 spans Rate 12 objects/s, 34.5 MB/s Time left 1 min "+
 		"Position 2026-01-31 15:25 UTC Range 2026-01-31 15:00 to 16:00 UTC "+
-		"Now at year=2026/month=01/day=31/hour=15/minute=25/traces_1.json.gz Reported just now . Pipelines")
+		"Now at year=2026/month=01/day=31/hour=15/minute=25/traces_1.json.gz Reported just now . Timeline")
 	html := w.Body.String()
 	assert.Regexp(t, `role="progressbar" aria-labelledby="ingest-[0-9a-f]{12}-name" aria-valuemin="0" aria-valuemax="100" `+
 		`aria-valuenow="42.4" aria-valuetext="Replaying, 42.4 %, 1 min left">`, html)

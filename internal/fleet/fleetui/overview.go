@@ -35,6 +35,8 @@ type overviewPage struct {
 	Versions     []rank
 	MoreVersions int
 	Behind       *rank // who runs an older version than the newest
+	Flapping     []rank
+	MoreFlapping int
 	Areas        *areasPart
 	Families     []familyLine
 	MoreFamilies int
@@ -170,6 +172,7 @@ func (u *UI) newOverviewPage(found fleetsearch.Result) overviewPage {
 	u.addFailing(&out)
 	u.addChanged(&out)
 	u.addGone(&out, facet(0))
+	u.addFlapping(&out)
 	u.addAreas(&out)
 	u.addVersions(&out, facet(1))
 	out.Findings = ranks("finding", facet(2), found.Known)

@@ -6,6 +6,7 @@ package fleetui
 import (
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -271,6 +272,62 @@ func TestPipelinesAreDrawnAndTold(t *testing.T) {
 	assert.Contains(t, page, "Drifted")
 	assert.Contains(t, html, `">Compare with most</a>`)
 	assert.Contains(t, page, "1 risky setting")
+}
+
+// brokenHistory can't be read.
+type brokenHistory struct{}
+
+func (brokenHistory) Events(context.Context, fleet.EventQuery) (fleet.EventPage, error) {
+	return fleet.EventPage{}, errors.New("the disk is <gone>")
+}
+
+func TestEventsTellWhatHappened(t *testing.T) {
+	u := newPlantedUI(t)
+	page, html := shown(t, u, "/events")
+	assert.Contains(t, page, "Goodbye edge-agent on node-050")
+	assert.Contains(t, html, `href="/events?kind=lost"`)
+	assert.Contains(t, html, `data-events="/api/v1/events`)
+	page, html = shown(t, u, "/events?kind=connected")
+	assert.Contains(t, page, "Came back edge-agent on node-081 was lost")
+	assert.NotContains(t, page, "on node-050")
+	assert.Contains(t, html, `href="/api/v1/history?kind=connected"`)
+	page, _ = shown(t, u, "/events?kind=gap")
+	assert.Contains(t, page, "Nothing of this kind is known.")
+
+	// Every page follows from the one before, and none is twice.
+	seen := map[string]bool{}
+	next := "/events"
+	for next != "" {
+		require.Less(t, len(seen), 2000)
+		_, html = shown(t, u, next)
+		for _, m := range regexp.MustCompile(`id="(event-\d+)"`).FindAllStringSubmatch(html, -1) {
+			assert.False(t, seen[m[1]], "twice")
+			seen[m[1]] = true
+		}
+		next = ""
+		if m := regexp.MustCompile(`href="([^"]+)" rel="next"`).FindStringSubmatch(html); m != nil {
+			next = m[1]
+		}
+	}
+	assert.Greater(t, len(seen), plantedfleet.Agents)
+
+	page, _ = shown(t, u, "/")
+	assert.Contains(t, page, "Comes and goes times within an hour edge-agent on node-081")
+	page, _ = shown(t, u, "/agents/"+plantedfleet.UID(82).String())
+	assert.Contains(t, page, "Timeline")
+	assert.Contains(t, page, "was lost")
+
+	for _, bad := range []string{"/events?kind=nonsense", "/events?before=x", "/events?before=-1"} {
+		assert.Equal(t, http.StatusBadRequest, get(u, bad).Code, bad)
+	}
+	broken := New(fleet.New(fleet.Settings{}), Settings{History: brokenHistory{}})
+	w := get(broken, "/events")
+	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+	requireSafe(t, w)
+	assert.Contains(t, text(w), "What happened can&#39;t be read now the disk is &lt;gone&gt;")
+	for _, k := range fleet.EventKinds() {
+		assert.NotEmpty(t, eventBadges[k].Word, k)
+	}
 }
 
 func TestTheServerTellsItsLoad(t *testing.T) {

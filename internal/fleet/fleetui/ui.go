@@ -23,6 +23,8 @@ type Settings struct {
 	// OpAMPEndpoint is the URL that a collector must be pointed at, shown where there is no collector yet.
 	// Default ws://127.0.0.1:4320/v1/opamp.
 	OpAMPEndpoint string
+	// History is where it is kept what happened. Without it the fleet's own memory is all there is.
+	History History
 	// Load are the figures of the server itself. Without it the page of the server tells only what the fleet knows.
 	Load func() Load
 	// Sender takes questions to collectors. Without one none are asked.
@@ -63,6 +65,9 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	if s.Index == nil {
 		s.Index = fleetsearch.New(f)
 	}
+	if s.History == nil {
+		s.History = inMemory{f}
+	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
 	u := &UI{fleet: f, index: s.Index, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches)}
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{
@@ -78,6 +83,7 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	u.mux.HandleFunc("GET /configs/{hash}", u.searching(u.oneConfig))
 	u.mux.HandleFunc("GET /configs/{hash}/text", u.configText)
 	u.mux.HandleFunc("GET /configs/{hash}/diff", u.searching(u.diff))
+	u.mux.HandleFunc("GET /events", u.listEvents)
 	u.mux.HandleFunc("GET /complete", u.searching(u.complete))
 	u.mux.HandleFunc("GET /server", u.server)
 	if s.Sender != nil {
@@ -133,7 +139,12 @@ type place struct{ Path, Word string }
 // Places are the entries of the navigation.
 func (page) Places() []place {
 	return []place{
-		{"/", "Overview"}, {"/agents", "Collectors"}, {"/problems", "Problems"}, {"/configs", "Configs"}, {"/server", "Server"},
+		{"/", "Overview"},
+		{"/agents", "Collectors"},
+		{"/problems", "Problems"},
+		{"/configs", "Configs"},
+		{"/events", "Events"},
+		{"/server", "Server"},
 	}
 }
 

@@ -136,6 +136,7 @@ func plant(all []*agent) {
 	for i := range Mute {
 		all[196+i].mute = true
 	}
+	all[flapping].polls = false
 	all[199].bare, all[199].mute = true, true
 	all[8].host = SharedHost // all[7] is there, too
 }
@@ -147,6 +148,7 @@ func (a *agent) fails(component, status, text string, since time.Duration) {
 // Play has the fleet hear of all collectors as of now. The fleet's SilentAfter is to be [SilentAfter].
 func Play(f *fleet.Fleet, now time.Time) {
 	all := list()
+	flap(f, all[flapping], now)
 	for n, a := range all {
 		if a.fate == "silent" { // a fleet hears in the order of time
 			at := now.Add(-SilentAfter - time.Minute)
@@ -154,10 +156,13 @@ func Play(f *fleet.Fleet, now time.Time) {
 		}
 	}
 	for n, a := range all {
-		if at := now.Add(-time.Second); a.fate != "silent" {
+		if at := now.Add(-time.Second); a.fate != "silent" && n != flapping {
 			f.Report(a.conn(n), a.report(at), at)
 		}
 	}
+	last := all[flapping].conn(flapping)
+	last.ID = flapConn + 5
+	f.Report(last, &protobufs.AgentToServer{InstanceUid: all[flapping].UID.Bytes(), SequenceNum: 1}, now)
 	for n, a := range all {
 		switch a.fate {
 		case "lost":
@@ -169,7 +174,6 @@ func Play(f *fleet.Fleet, now time.Time) {
 		}
 	}
 	duplicate(f, all[80], now)
-	flap(f, 81, all[81], now)
 	f.Tick(now)
 }
 
@@ -193,12 +197,18 @@ func duplicate(f *fleet.Fleet, a *agent, now time.Time) {
 	}
 }
 
-// flap has a come and go.
-func flap(f *fleet.Fleet, n int, a *agent, now time.Time) {
+// flapping is who comes and goes.
+const (
+	flapping = 81
+	flapConn = 5000 // of its connections
+)
+
+// flap has a come and go; Play has it stay in the end.
+func flap(f *fleet.Fleet, a *agent, now time.Time) {
+	c := a.conn(flapping)
 	for i := range 6 {
 		at := now.Add(time.Duration(i-30) * 10 * time.Second)
-		c := a.conn(n)
-		c.ID += uint64(1000 * (i + 1))
+		c.ID = flapConn + uint64(i)
 		m := a.report(at)
 		m.Health.StartTimeUnixNano = uint64(at.Add(-time.Second).UnixNano())
 		f.Report(c, m, at)
