@@ -159,7 +159,7 @@ func TestTwoCollectorsWithOneIdentity(t *testing.T) {
 				require.Len(t, warnings, 2)
 				texts := warnings[0].Text + "\n" + warnings[1].Text
 				require.Contains(t, texts, "The instance UID cannot be kept")
-				require.Contains(t, texts, "Cannot open the storage of custom messages")
+				require.Contains(t, texts, "the storage of custom messages")
 			}
 			require.Equal(t, other, second.reload(t), "the place is still taken")
 			require.Equal(t, uid, first.reload(t))

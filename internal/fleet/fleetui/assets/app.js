@@ -251,11 +251,12 @@
       closeSuggestions();
       return;
     }
+    const was = chosen()?.dataset.before; // a later answer must not take back what was chosen in an earlier one
     listbox()?.remove();
     document.body.append(list);
     place(list);
     bar().setAttribute("aria-expanded", "true");
-    bar().removeAttribute("aria-activedescendant");
+    choose(was === undefined ? undefined : options().find((option) => option.dataset.before === was));
   };
 
   // Outside of what is morphed, so that news don't close it.
@@ -284,9 +285,9 @@
     if (!input) return;
     if (document.getElementById("query-error")) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
-    if (input.getAttribute("role") === "combobox") return;
-    for (const [name, value] of Object.entries({ "role": "combobox", "aria-autocomplete": "list", "aria-expanded": "false",
-      "aria-controls": "suggestions" })) input.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ "role": "combobox", "aria-autocomplete": "list",
+      "aria-expanded": String(Boolean(listbox())), "aria-controls": "suggestions" })) input.setAttribute(name, value);
+    if (chosen()) input.setAttribute("aria-activedescendant", chosen().id);
   };
   armBar();
   document.addEventListener("htmx:afterSettle", armBar);
