@@ -22,6 +22,8 @@ type Config struct {
 	Agents AgentsConfig `mapstructure:"agents"`
 	// Web is where people look: the page, and the API under /api/v1/.
 	Web confighttp.ServerConfig `mapstructure:"web"`
+	// Roles says who of those whom Web lets in may do what.
+	Roles listening.Roles `mapstructure:"roles"`
 	// Insecure permits a listener beyond loopback without TLS and an authenticator.
 	Insecure bool `mapstructure:"insecure"`
 	// Limits bound what the server takes on.
@@ -126,6 +128,7 @@ func (c *Config) Validate() error {
 		listening.NotTheSame(agents, web),
 		agents.ValidateSecurity(c.Insecure, false),
 		web.ValidateSecurity(c.Insecure, false),
+		web.ValidateRoles("roles", c.Roles),
 		c.Limits.validate(),
 		atLeast("silent_after", c.SilentAfter, leastSilentAfter),
 		atLeast("retire_after", c.RetireAfter, 0),

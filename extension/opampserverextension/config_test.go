@@ -132,6 +132,10 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"identity of nothing":   {"identity: {attributes: [[a], []]}", []string{"identity.attributes[1]: must be a list of 1 to 16 names"}},
 		"identity of no name":   {"identity: {attributes: [[a, '']]}", []string{"identity.attributes[0]:"}},
 		"redaction":             {"redaction: {keys: ['['], allow: [nowhere]}", []string{"redaction: ", "allow[0]"}},
+		"roles unknown":         {"{web: {auth: {authenticator: basicauth}}, roles: {operator: [{attribute: raw, values: []}]}}", []string{"roles.operator[0].attribute: raw", "roles.operator[0].values:"}},
+		"roles of nobody":       {"roles: {viewer: [{attribute: username, values: [bob]}]}", []string{"roles.viewer[0].attribute:", "without web.auth"}},
+		"nobody looks":          {"roles: {viewer: []}", []string{"roles.viewer: nobody could see anything"}},
+		"nobody sends":          {"roles: {operator: []}", nil},
 		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be at least 1s, is 0s"}},
 		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be at least 1s, is -1s"}},
 		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0, max_memory: -1}", []string{
@@ -243,6 +247,9 @@ func TestREADMENamesEveryReason(t *testing.T) {
 		assert.Contains(t, string(readme), "`"+string(r)+"`")
 	}
 	for _, r := range fleet.RefuseReasons() {
+		assert.Contains(t, string(readme), "`"+string(r)+"`")
+	}
+	for _, r := range refusals() {
 		assert.Contains(t, string(readme), "`"+string(r)+"`")
 	}
 }

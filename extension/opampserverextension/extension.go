@@ -56,6 +56,7 @@ type server struct {
 	sender  *fleetsend.Sender
 	index   *fleetsearch.Index
 	started time.Time
+	guard   *webGuard
 	api     *fleetapi.API
 	metrics *metadata.TelemetryBuilder
 	agents  *listening.Front
@@ -98,7 +99,10 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 	}, reception{s.fleet})
 	s.sender = fleetsend.New(s.fleet, s.opamp)
 	s.index, s.started = fleetsearch.New(s.fleet), time.Now()
-	s.api = fleetapi.New(s.fleet, fleetapi.Settings{Sender: s.sender, Index: s.index, History: s.history()})
+	s.guard = newWebGuard(s.config.webListener(), s.config.Roles, s.telemetry.Logger)
+	s.api = fleetapi.New(s.fleet, fleetapi.Settings{
+		Sender: s.sender, MaySend: s.guard.maySend, Index: s.index, History: s.history(),
+	})
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
@@ -122,13 +126,13 @@ func (s *server) open(host component.Host) (err error) {
 		return err
 	}
 	if s.web, err = listening.Open(ctx, web, host, s.telemetry, listening.Settings{
-		Handler: s.pages(),
-		Refuse:  refuseVisitor(web),
+		Handler: s.guard.within(s.pages()),
+		Refuse:  s.guard.refuse,
 		MaxBody: fleetapi.MaxBodyBytes,
 	}); err != nil {
 		return err
 	}
-	s.web.Server.Handler = webGuard(web, s.web.Server.Handler)
+	s.web.Server.Handler = s.guard.around(s.web.Server.Handler)
 	s.running.Go(func() { s.tick(ctx) })
 	return nil
 }
@@ -137,7 +141,7 @@ func (s *server) open(host component.Host) (err error) {
 func (s *server) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", s.api)
-	settings := fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender, Index: s.index, Load: s.load}
+	settings := fleetui.Settings{OpAMPEndpoint: s.agentsURL(), Sender: s.sender, MaySend: s.guard.maySend, Index: s.index, Load: s.load}
 	if s.keeper != nil {
 		settings.History = s.keeper
 	}

@@ -55,6 +55,12 @@ func (s *server) observe() error {
 			observeRejected(o, server.Stats().Rejected, f.Stats().Refused)
 			return nil
 		}),
+		builder.RegisterOpampServerWebRefusedCallback(func(_ context.Context, o metric.Int64Observer) error {
+			for why, n := range s.guard.counts {
+				o.Observe(n.Load(), with("reason", string(why)))
+			}
+			return nil
+		}),
 		observeFleet(builder, f),
 		observeDatabase(builder, s.keeper),
 	)

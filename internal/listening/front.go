@@ -70,10 +70,14 @@ func Open(ctx context.Context, l Listener, host component.Host, set component.Te
 // quiet is a log for what an http.Server has to say of its peers, such as a TLS
 // handshake that failed: one line a minute.
 func quiet(logger *zap.Logger, key string) *log.Logger {
-	sampled := logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+	return log.New(complaints{log: OnceAMinute(logger), key: key}, "", 0)
+}
+
+// OnceAMinute is a logger that writes each text at most once a minute.
+func OnceAMinute(logger *zap.Logger) *zap.Logger {
+	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, time.Minute, 1, 0)
 	}))
-	return log.New(complaints{log: sampled, key: key}, "", 0)
 }
 
 type complaints struct {

@@ -210,8 +210,12 @@ func (l Listener) ValidateSecurity(insecure, known bool) error {
 
 // authenticates says whether the listener knows who speaks.
 func (l Listener) authenticates() bool {
-	mutual := l.Config.TLS.HasValue() && l.Config.TLS.Get().ClientCAFile != ""
-	return mutual || l.Config.Auth.HasValue()
+	return l.mutual() || l.Config.Auth.HasValue()
+}
+
+// mutual says whether clients need a certificate.
+func (l Listener) mutual() bool {
+	return l.Config.TLS.HasValue() && l.Config.TLS.Get().ClientCAFile != ""
 }
 
 // Open says whether everybody who reaches the listener may speak, and only programs

@@ -29,6 +29,9 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(append(raw, '\n')) // the client is gone if this fails
 }
 
+// Refuse answers a request that does not get as far as the API, in the way of the API.
+func Refuse(w http.ResponseWriter, status int, code, message string) { fail(w, status, code, message) }
+
 func fail(w http.ResponseWriter, status int, code, message string) {
 	answer(w, status, failure{failureDetail{Code: code, Message: message}})
 }

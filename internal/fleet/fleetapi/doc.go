@@ -20,7 +20,7 @@
 //
 // It reads, but for one thing: it takes a custom message to one agent, which can't change what a Collector does. A
 // request to do so that a web page of another site makes is refused. It authenticates nobody: the listener does, for
-// the page and for this; Settings.MaySend is where a role would be asked for.
+// the page and for this; Settings.MaySend is where a role is asked for.
 //
 // What looks at all agents is asked of an index ([fleetsearch]), at most a few questions at a time; more wait, and too
 // many are refused.

@@ -72,6 +72,9 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := u.newAgentPage(a)
+	if body.Ingests != nil && u.settings.MaySend(r) != nil {
+		body.Ingests.Ask = nil // the button would lead nowhere
+	}
 	body.Graph = u.newGraphPart(a, r.URL.Query().Get("pipelines") == "table")
 	body.Timeline = u.timeline(r.Context(), a)
 	body.Asked = answerText(r.URL.Query().Get("asked"))

@@ -29,7 +29,7 @@ type Settings struct {
 	Load func() Load
 	// Sender takes questions to collectors. Without one none are asked.
 	Sender *fleetsend.Sender
-	// MaySend is as in fleetapi.
+	// MaySend is as in fleetapi. It is asked, too, of a request for a page, which shows no button that may not be used.
 	MaySend func(*http.Request) error
 	// Index of the fleet, to share one with others. Default is one of its own.
 	Index *fleetsearch.Index

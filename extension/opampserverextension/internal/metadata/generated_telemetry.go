@@ -47,6 +47,7 @@ type TelemetryBuilder struct {
 	OpampServerRetired            metric.Int64ObservableCounter
 	OpampServerSucceeded          metric.Int64ObservableCounter
 	OpampServerUnsentBytes        metric.Int64ObservableUpDownCounter
+	OpampServerWebRefused         metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -345,6 +346,21 @@ func (builder *TelemetryBuilder) RegisterOpampServerUnsentBytesCallback(cb metri
 	return nil
 }
 
+// RegisterOpampServerWebRefusedCallback sets callback for observable OpampServerWebRefused metric.
+func (builder *TelemetryBuilder) RegisterOpampServerWebRefusedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampServerWebRefused, obs: o})
+		return nil
+	}, builder.OpampServerWebRefused)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -485,6 +501,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_opamp_server_unsent_bytes",
 		metric.WithDescription("Bytes of messages to agents that wait to be written to WebSockets. [Alpha]"),
 		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampServerWebRefused, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_server_web_refused",
+		metric.WithDescription("Requests of people and programs that were refused on web. [Alpha]"),
+		metric.WithUnit("{requests}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs
