@@ -251,6 +251,7 @@ func requireGuarded(t *testing.T, path string, resp *http.Response) {
 	for name, want := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
 		"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+		"Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 	} {
 		assert.Equal(t, []string{want}, resp.Header.Values(name), "%s: %s", about, name)
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -145,7 +146,7 @@ func TestCertificateWasVerified(t *testing.T) {
 	require.Error(t, a.Check(Operator, r), "presented, not verified")
 	r.TLS.VerifiedChains = [][]*x509.Certificate{{leaf}}
 	require.NoError(t, a.Check(Operator, r))
-	leaf.RawSubject = append(raw, 0)
+	leaf.RawSubject = slices.Concat(raw, []byte{0})
 	require.Error(t, a.Check(Operator, r), "something is behind the name")
 	leaf.RawSubject = []byte{1}
 	require.Error(t, a.Check(Operator, r), "no name")
