@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,16 +32,26 @@ type catalogue struct {
 	keys         []string
 	page         int
 	ignoresStart bool // as some stores do
-	requests     int
 	fail         func(request int) error
+
+	mu       sync.Mutex
+	requests int // guarded by mu
+}
+
+// ask counts a request, and tells how it fails.
+func (c *catalogue) ask() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests++
+	if c.fail == nil {
+		return nil
+	}
+	return c.fail(c.requests)
 }
 
 func (c *catalogue) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
-	c.requests++
-	if c.fail != nil {
-		if err := c.fail(c.requests); err != nil {
-			return nil, err
-		}
+	if err := c.ask(); err != nil {
+		return nil, err
 	}
 	after := aws.ToString(in.StartAfter)
 	if c.ignoresStart {
@@ -69,11 +80,18 @@ func (c *catalogue) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, 
 	return out, nil
 }
 
-type silent struct{ retries int }
+type silent struct {
+	mu      sync.Mutex
+	retries int // guarded by mu
+}
 
-func (*silent) Listed(time.Duration)  {}
-func (s *silent) Retry(string, error) { s.retries++ }
-func (*silent) Recovered(string)      {}
+func (*silent) Listed(time.Duration) {}
+func (s *silent) Retry(string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retries++
+}
+func (*silent) Recovered(string) {}
 
 var noon = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
 
