@@ -33,6 +33,7 @@ type reporter struct {
 
 	// Owned by run.
 	told    uint64 // version of the agents that were listed last; 0: none were
+	since   int    // reports since then
 	failing bool
 }
 
@@ -78,13 +79,17 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// tell sends the status, and the agents if they are others than before.
+// relistEvery is after how many reports at most the agents are told again: a server that was restarted, or that had to
+// forget, knows them by then.
+const relistEvery = 10
+
+// tell sends the status, and the agents if they are others than before, or were not told for long.
 func (r *reporter) tell(ctx context.Context) error {
 	if err := r.send(ctx, gatewaystatus.TypeStatus, r.gateway.Status(r.name, time.Now())); err != nil {
 		return err
 	}
 	uids, version := r.gateway.Agents()
-	if version == r.told {
+	if r.since++; version == r.told && r.since < relistEvery {
 		return nil
 	}
 	for _, part := range gatewaystatus.List(r.name, version, uids) {
@@ -92,7 +97,7 @@ func (r *reporter) tell(ctx context.Context) error {
 			return err
 		}
 	}
-	r.told = version
+	r.told, r.since = version, 0
 	return nil
 }
 

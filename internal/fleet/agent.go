@@ -45,6 +45,8 @@ type Agent struct {
 	Mail []*Letter
 	// Ingests are the replays that it told of.
 	Ingests []*Ingest
+	// Gateways are what it told of the gateways that run in it, sorted by their names.
+	Gateways []*Gateway
 
 	// Dropped are parts that were reported and of which at most the gist was kept, because all agents together hold as
 	// much as they may.

@@ -27,7 +27,7 @@ const (
 	ChangedHealth
 	ChangedConfig
 	ChangedComponents
-	ChangedMessages // what it said by custom messages, and its ingests
+	ChangedMessages // what it said by custom messages, its ingests and gateways
 	ChangedMail     // what is said to it by custom messages
 	ChangedLineage  // it took the place of somebody who is gone
 )

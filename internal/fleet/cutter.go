@@ -21,6 +21,7 @@ const (
 	CutConfigBytes CutReason = "config_bytes" // their bodies too big
 	CutMessageData CutReason = "message_data" // the data of a custom message
 	CutIngest      CutReason = "ingest"       // a custom message about an ingest that can't be read
+	CutGateway     CutReason = "gateway"      // a custom message about a gateway that can't be read, or names too many
 	CutMemory      CutReason = "memory"       // all agents together hold as much as they may
 	CutMemoryGone  CutReason = "memory_gone"  // an agent that is gone gave up its parts for others
 )
@@ -29,7 +30,7 @@ const (
 func CutReasons() []CutReason {
 	return []CutReason{
 		CutText, CutTextTotal, CutAttributes, CutNodes, CutDepth, CutConfigFiles, CutConfigBytes,
-		CutMessageData, CutIngest, CutMemory, CutMemoryGone,
+		CutMessageData, CutIngest, CutGateway, CutMemory, CutMemoryGone,
 	}
 }
 

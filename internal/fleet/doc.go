@@ -21,7 +21,7 @@
 //
 // # Where to start to read
 //
-// agent.go is the noun, apply.go the verb, fleet.go the holder; message.go, ingest.go and post.go are what custom
+// agent.go is the noun, apply.go the verb, fleet.go the holder; message.go, ingest.go, gateway.go and post.go are what custom
 // messages add to them. testdata holds scenarios that tell the rules by
 // example.
 package fleet

@@ -38,6 +38,7 @@ type Fleet struct {
 	gone       *order    // who is not there, the last gone last
 	laden      *order    // who is gone and has parts to give up, the last gone last
 	removals   removals
+	gateways   bound            // who told of gateways
 	logical    map[string]bound // everybody who has a logical identity, by it
 	departed   []departed       // who went without a word of late, the first first
 	renamed    renames          // instance UIDs that were given
@@ -68,6 +69,7 @@ func New(s Settings) *Fleet {
 		present:   newOrder(byTime),
 		quiet:     newOrder(byTime),
 		unheard:   newOrder(byTime),
+		gateways:  bound{},
 		logical:   map[string]bound{},
 		renamed:   renames{},
 		journal:   newJournal(),
@@ -230,6 +232,7 @@ func (f *Fleet) publishLocked(rec *record, next *Agent, ch Changes) {
 	}
 	f.internLocked(prev, next)
 	f.fileLocked(rec, prev)
+	f.fileGatewayLocked(rec)
 	f.stats.tally(prev, -1)
 	f.stats.tally(next, +1)
 	f.stats.Memory += next.own
@@ -370,6 +373,7 @@ func (f *Fleet) forgetLocked(rec *record) {
 	f.stats.tally(a, -1)
 	f.stats.Memory -= a.own
 	f.unfileLocked(a)
+	delete(f.gateways, a.UID)
 	f.laden.drop(rec)
 	f.news.drop(rec)
 	f.mailed.drop(rec)

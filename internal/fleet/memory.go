@@ -42,6 +42,8 @@ const (
 	channelBytes   = 192     // a Channel
 	messageBytes   = 192     // a Message or a Letter
 	ingestBytes    = 512     // an Ingest
+	gatewayBytes   = 512     // a Gateway
+	upstreamBytes  = 128     // an upstream of one, or a part of a listing
 )
 
 // maxStripped bounds how many agents give up their parts because of one message: what one costs must not depend on
@@ -56,7 +58,7 @@ const (
 
 // ownBytes is what the agent holds that it shares with no other.
 func (a *Agent) ownBytes() int64 {
-	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes()
+	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes() + a.gatewaysBytes()
 	n += agentBytes + len(a.search) + problemBytes*len(a.Problems)
 	if a.masks.secrets != nil {
 		n += secretsBytes
@@ -150,8 +152,8 @@ func (a *Agent) strip(parts Parts) (lost Parts) {
 	if parts&PartCustomCapabilities != 0 && len(a.CustomCapabilities) > 0 {
 		a.CustomCapabilities, lost = nil, lost|PartCustomCapabilities
 	}
-	if parts&PartMessages != 0 && len(a.Channels)+len(a.Ingests) > 0 {
-		a.Channels, a.Ingests, lost = nil, nil, lost|PartMessages
+	if parts&PartMessages != 0 && len(a.Channels)+len(a.Ingests)+len(a.Gateways) > 0 {
+		a.Channels, a.Ingests, a.Gateways, lost = nil, nil, nil, lost|PartMessages
 	}
 	if parts&PartHealth != 0 && a.Health.bulky() {
 		a.Health, lost = a.Health.brief(), lost|PartHealth

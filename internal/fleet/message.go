@@ -203,7 +203,7 @@ func (a *Agent) channelsBytes() (n int) {
 
 func (m *Message) bytes() int { return messageBytes + len(m.Capability) + len(m.Type) + len(m.Data) }
 
-// foldMessage takes a custom message, and what it tells of an ingest.
+// foldMessage takes a custom message, and what it tells of an ingest or a gateway.
 func (a *Agent) foldMessage(r report, now time.Time) Changes {
 	if r.message == nil {
 		return 0
@@ -212,6 +212,7 @@ func (a *Agent) foldMessage(r report, now time.Time) Changes {
 	m.At = now
 	a.keep(&m)
 	a.foldIngest(r.ingest, now)
+	a.foldGateway(r.gateway, now)
 	a.Dropped &^= PartMessages
 	return ChangedMessages
 }

@@ -22,6 +22,7 @@ type report struct {
 	masks       masks
 	message     *Message // At is not set yet
 	ingest      ingestNews
+	gateway     gatewayNews
 	logical     string // of description
 
 	cuts map[CutReason]struct{}
@@ -64,7 +65,7 @@ func decode(msg *protobufs.AgentToServer, l Limits, m masking) report {
 	}
 	if m := msg.GetCustomMessage(); m != nil {
 		c := newCutter(l)
-		r.message, r.ingest = decodeMessage(c, m), decodeIngest(c, m)
+		r.message, r.ingest, r.gateway = decodeMessage(c, m), decodeIngest(c, m), decodeGateway(c, m)
 		r.noteCuts(c)
 	}
 	return r

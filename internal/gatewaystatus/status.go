@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
@@ -86,7 +87,11 @@ type Agents struct {
 	UIDs []byte `json:"uids"`
 }
 
-// ParseStatus reads a [Status].
+// largestTime bounds [Upstream.AnswerTime]: what is beyond is made up.
+const largestTime = 1e6
+
+// ParseStatus reads a [Status]. The error is [ErrMalformed]. Figures that can't be, such as a negative number of
+// agents, are the nearest that can.
 func ParseStatus(data []byte) (*Status, error) {
 	s := new(Status)
 	if err := parse(data, s); err != nil {
@@ -109,10 +114,27 @@ func ParseStatus(data []byte) (*Status, error) {
 			return nil, fmt.Errorf("%w: a text of %d bytes", ErrMalformed, len(text))
 		}
 	}
+	s.bound()
 	return s, nil
 }
 
-// ParseAgents reads an [Agents].
+// bound holds every figure to what it may be.
+func (s *Status) bound() {
+	s.Updated, s.Started = max(s.Updated, 0), max(s.Started, 0)
+	s.Agents, s.Connections, s.Polling = bounded(s.Agents), bounded(s.Connections), bounded(s.Polling)
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		u.Agents, u.QueuedBytes = bounded(u.Agents), bounded(u.QueuedBytes)
+		u.AnswerTime = min(max(u.AnswerTime, 0), largestTime)
+	}
+}
+
+// largestCount is more than any gateway has of anything, and small enough that the sum of many is a number.
+const largestCount = math.MaxInt32
+
+func bounded(n int) int { return min(max(n, 0), largestCount) }
+
+// ParseAgents reads an [Agents]. The error is [ErrMalformed].
 func ParseAgents(data []byte) (*Agents, error) {
 	a := new(Agents)
 	if err := parse(data, a); err != nil {

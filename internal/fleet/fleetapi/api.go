@@ -100,6 +100,7 @@ func New(f *fleet.Fleet, s Settings) *API {
 	a.route("/api/v1/configs/{hash}/diff/{other}", a.diffConfigs)
 	a.route("/api/v1/agents/{uid}/history", a.agentHistory)
 	a.route("/api/v1/history", a.listHistory)
+	a.route("/api/v1/topology", a.showTopology)
 	a.route("/api/v1/events", a.streamEvents)
 	a.route("/api/v1/openapi.yaml", a.describe)
 	a.mux.HandleFunc("/", notFound)

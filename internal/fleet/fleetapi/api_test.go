@@ -179,6 +179,8 @@ func TestShowAgent(t *testing.T) {
 			"waiting": []
 		},
 		"ingests": [],
+		"gateways": [],
+		"behind": [],
 		"dropped": []
 	}`, w.Body.String())
 	assert.NotContains(t, w.Body.String(), "<certificate>", "JSON that is looked at as HTML must be harmless")

@@ -28,6 +28,8 @@ type detail struct {
 	AvailableComponents *componentList `json:"available_components"`
 	CustomMessages      messageList    `json:"custom_messages"`
 	Ingests             []ingest       `json:"ingests"`
+	Gateways            []gateway      `json:"gateways"`
+	Behind              []gatewayRef   `json:"behind"`
 	Dropped             []string       `json:"dropped"`
 }
 
@@ -82,7 +84,9 @@ type component struct {
 
 func (a *API) showAgent(w http.ResponseWriter, r *http.Request) {
 	if agent, ok := a.find(w, r); ok {
-		answer(w, http.StatusOK, newDetail(agent))
+		d := newDetail(agent)
+		d.Behind = newGatewayRefs(a.fleet.Behind(agent.UID))
+		answer(w, http.StatusOK, d)
 	}
 }
 
@@ -112,6 +116,7 @@ func newDetail(a *fleet.Agent) detail {
 		AvailableComponents: newComponentList(a.Components),
 		CustomMessages:      newMessageList(a),
 		Ingests:             newIngests(a.Ingests),
+		Gateways:            newGateways(a.Gateways),
 		Dropped:             append([]string{}, a.Dropped.Names()...),
 	}
 	if a.Health != nil {

@@ -15,6 +15,7 @@
 //	GET /api/v1/configs                         what configs run, and who has drifted
 //	GET /api/v1/configs/{hash}                  one config
 //	GET /api/v1/configs/{hash}/diff/{other}     what leads from one config to another
+//	GET /api/v1/topology                        who is behind which gateway
 //	GET /api/v1/events                          what changes, as it changes
 //	GET /api/v1/openapi.yaml                    this API in OpenAPI's words
 //

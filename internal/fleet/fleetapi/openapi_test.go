@@ -160,6 +160,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	bare := apiUID(2)
 	f, a := newTestAPI(t, fullReport(1, "gateway"), &protobufs.AgentToServer{InstanceUid: bare.Bytes()})
 	converse(t, f, a)
+	carry(t, f)
 	for _, tc := range []struct{ path, target, status string }{
 		{"/api/v1/agents", "/api/v1/agents", "200"},
 		{"/api/v1/agents", "/api/v1/agents?limit=1", "200"},
@@ -180,6 +181,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/agents/{uid}/history", "/api/v1/agents/x/history", "400"},
 		{"/api/v1/history", "/api/v1/history?limit=1", "200"},
 		{"/api/v1/history", "/api/v1/history?kind=nonsense", "400"},
+		{"/api/v1/topology", "/api/v1/topology", "200"},
+		{"/api/v1/topology", "/api/v1/topology?members=1", "200"},
+		{"/api/v1/topology", "/api/v1/topology?members=0", "400"},
 		{"/api/v1/facets", "/api/v1/facets", "200"},
 		{"/api/v1/facets", "/api/v1/facets?facets=since", "400"},
 		{"/api/v1/components", "/api/v1/components", "200"},
@@ -228,7 +232,7 @@ func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
 		_, posts := d.at("paths", path).(map[string]any)["post"]
 		assert.Equal(t, !posts, do(a, http.MethodPost, target).Code == http.StatusMethodNotAllowed, path)
 	}
-	assert.Len(t, d.at("paths"), 15)
+	assert.Len(t, d.at("paths"), 16)
 	assertEnum(t, fleet.EventKinds(), d.at("components", "schemas", "EventKind", "enum").([]any))
 
 	described := map[string][]any{}

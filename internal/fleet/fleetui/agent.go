@@ -35,6 +35,8 @@ type agentPage struct {
 	Attributes               []attributeTable
 	Capabilities             []string
 	Ingests                  *ingestsPart
+	Gateways                 []gatewayPart
+	Behind                   []gatewayLink
 	Messages                 *messagesPart
 	Asked                    string // why a question could not be asked; empty for none
 }
@@ -77,6 +79,7 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 	}
 	body.Graph = u.newGraphPart(a, r.URL.Query().Get("pipelines") == "table")
 	body.Timeline = u.timeline(r.Context(), a)
+	body.Behind = gatewayLinks(u.fleet.Behind(a.UID))
 	body.Asked = answerText(r.URL.Query().Get("asked"))
 	u.render(w, r, http.StatusOK, "agent.html", page{
 		Title: agentName(a), Here: "/agents",
@@ -146,6 +149,7 @@ func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
 		Attributes:   attributeTables(a.Description),
 		Capabilities: a.Capabilities.Names(),
 		Ingests:      u.newIngestsPart(a),
+		Gateways:     newGatewaysPart(a, now),
 		Messages:     newMessagesPart(a, now),
 	}
 	out.Components = newComponentsPart(a.Components, usedBy(a, out.Family))
@@ -192,7 +196,7 @@ var partWords = []struct {
 	{fleet.PartComponents, "components"},
 	{fleet.PartDescription, "attributes"},
 	{fleet.PartCustomCapabilities, "custom capabilities"},
-	{fleet.PartMessages, "custom messages and replays"},
+	{fleet.PartMessages, "custom messages, replays and gateways"},
 }
 
 func newDroppedParts(p fleet.Parts) droppedParts {

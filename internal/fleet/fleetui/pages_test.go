@@ -354,7 +354,7 @@ func TestTheServerTellsItsLoad(t *testing.T) {
 func TestTheFirstLoadIsSmall(t *testing.T) {
 	u := newPlantedUI(t)
 	const most = 150 << 10
-	for _, path := range []string{"/", "/agents", "/problems", "/configs", "/server", "/agents/" + plantedfleet.UID(5).String()} {
+	for _, path := range []string{"/", "/agents", "/problems", "/configs", "/topology", "/server", "/agents/" + plantedfleet.UID(5).String()} {
 		page := get(u, path)
 		total := len(zipped(t, u, path, page.Body.String()))
 		for _, l := range regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`).FindAllStringSubmatch(page.Body.String(), -1) {

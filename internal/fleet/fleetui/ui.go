@@ -85,6 +85,7 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	u.mux.HandleFunc("GET /configs/{hash}/diff", u.searching(u.diff))
 	u.mux.HandleFunc("GET /events", u.listEvents)
 	u.mux.HandleFunc("GET /complete", u.searching(u.complete))
+	u.mux.HandleFunc("GET /topology", u.searching(u.topology))
 	u.mux.HandleFunc("GET /server", u.server)
 	if s.Sender != nil {
 		u.mux.HandleFunc("POST /agents/{uid}/report", u.ask)
@@ -144,6 +145,7 @@ func (page) Places() []place {
 		{"/problems", "Problems"},
 		{"/configs", "Configs"},
 		{"/events", "Events"},
+		{"/topology", "Topology"},
 		{"/server", "Server"},
 	}
 }

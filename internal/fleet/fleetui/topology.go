@@ -1,0 +1,242 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetui
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// topologyPage is the body of the page that shows who is behind which gateway.
+type topologyPage struct {
+	Endpoint string
+	Facts    []fact
+	Branches []branch
+	Drawing  *treeDrawing
+	Undrawn  int // gateways that are in the table only
+	Omitted  int // gateways that are not shown at all
+}
+
+// branch is a gateway and who is behind it.
+type branch struct {
+	gatewayPart
+	Agent, Host, URL string
+	Behind           []gatewayLink
+	Agents           string
+	Counted          bool
+	Known, Unknown   int
+	Segments         []segment
+	Parts            []statePart
+	Connected        string // upstreams
+	Queue            string
+	Lost             string // all that was dropped
+	Members          []agentLine
+	More             int // members that are not listed
+}
+
+// statePart is how many are in a state.
+type statePart struct {
+	State badge
+	Count int
+}
+
+// Bounds of the page.
+const (
+	membersShown  = 50 // of each gateway, in its list
+	membersDrawn  = 5
+	branchesDrawn = 12
+	topologyEvery = 10 // seconds after which the page is fetched again, for news of agents come once a second at most
+)
+
+func (u *UI) topology(w http.ResponseWriter, r *http.Request) {
+	t := u.fleet.Topology(membersShown)
+	u.render(w, r, http.StatusOK, "topology.html", page{
+		Title: "Topology", Here: "/topology", Every: topologyEvery, Events: events(t.Position, opampwire.InstanceUID{}),
+		Body: newTopologyPage(t, u.settings.OpAMPEndpoint, u.now()),
+	})
+}
+
+func newTopologyPage(t fleet.Topology, endpoint string, now time.Time) topologyPage {
+	out := topologyPage{Endpoint: endpoint, Omitted: t.Omitted, Facts: []fact{
+		{Name: "Connected collectors", Word: countText(int64(t.Connected)), Help: "Of all that are known, those that are there."},
+		{Name: "Behind gateways", Word: countText(int64(t.Behind)), Help: "Connected collectors that a gateway says it carries."},
+		{Name: "Connected directly", Word: countText(int64(direct(t))), Help: "Or through something that does not tell."},
+		{Name: "Gateways", Word: countText(int64(len(t.Gateways) + t.Omitted))},
+	}}
+	for _, b := range t.Gateways {
+		out.Branches = append(out.Branches, newBranch(b, now))
+	}
+	if len(out.Branches) > 0 {
+		out.Undrawn = max(len(out.Branches)-branchesDrawn, 0)
+		out.Drawing = drawTree(out.Branches[:len(out.Branches)-out.Undrawn], t)
+	}
+	return out
+}
+
+func direct(t fleet.Topology) int { return max(t.Connected-t.Behind, 0) }
+
+func newBranch(b fleet.Branch, now time.Time) branch {
+	g := b.Gateway
+	out := branch{
+		gatewayPart: newGatewayPart(b.Carrier, now),
+		Agent:       agentName(b.Agent), Host: clean(short(b.Agent.HostName(), 120)), URL: agentURL(b.Agent) + "#gateways",
+		Behind: gatewayLinks(b.Behind), Counted: b.Counted, Known: b.Known, Unknown: b.Unknown,
+		Agents: "–", Connected: "–", Queue: "–", Lost: "–", More: b.Known - len(b.Members),
+	}
+	if g.Listed {
+		out.Agents = countText(int64(g.Carried))
+	}
+	if g.Told {
+		out.Agents, out.Connected = countText(int64(g.Agents)), upstreamsText(g)
+		out.Queue, out.Lost = byteSize(float64(g.QueuedBytes())), thousands(sum(g.Drops))
+	}
+	x := 0
+	for _, c := range fleet.Conditions() {
+		if n := b.Conditions[c]; n > 0 {
+			look := conditionBadges[c]
+			out.Parts = append(out.Parts, statePart{State: look, Count: n})
+			out.Segments = append(out.Segments, segment{Look: look.Look, X: x, Width: n})
+			x += n
+		}
+	}
+	for _, m := range b.Members {
+		out.Members = append(out.Members, newAgentLine(out.ID, m, now))
+	}
+	return out
+}
+
+// sum stays at the largest number there is.
+func sum(m map[string]uint64) (n uint64) {
+	for _, v := range m {
+		if n+v < n {
+			return ^uint64(0)
+		}
+		n += v
+	}
+	return n
+}
+
+// treeDrawing is the server, its gateways and some of their agents, from left to right.
+type treeDrawing struct {
+	Width, Height int
+	Nodes         []treeNode
+	Edges         []string // paths
+	Summary       string
+}
+
+type treeNode struct {
+	X, Y, Width, Height int
+	Name, Note, Title   string
+	State               badge
+	Group               bool // it stands for many
+}
+
+// Measures of the drawing.
+const (
+	treeRow     = 54 // from one node to the next below it
+	treeHeight  = 44
+	treeGap     = 14 // between what is behind one gateway and the next
+	serverWidth = 190
+	gatewayX    = 270
+	nodeWidth   = 280
+	memberX     = 630
+	nodeText    = 32 // letters that a node has room for
+	treeWidth   = memberX + nodeWidth
+)
+
+func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
+	d := &treeDrawing{Width: treeWidth}
+	y := 0
+	var middles []int
+	for _, b := range branches {
+		top := y
+		y = d.addMembers(b, y)
+		middle := (top + max(y-treeRow, top)) / 2
+		y = max(y, top+treeRow) + treeGap
+		d.add(treeNode{
+			X: gatewayX, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Agent, b.Host), nodeText), State: b.State,
+			Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" upstreams", 46),
+			Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
+		})
+		for _, n := range d.Nodes {
+			if n.X == memberX && n.Y >= top {
+				d.connect(gatewayX+nodeWidth, middle, memberX, n.Y)
+			}
+		}
+		middles = append(middles, middle)
+	}
+	d.add(treeNode{
+		X: gatewayX, Y: y, Width: nodeWidth, Name: countText(int64(direct(t))) + " connected directly", Note: "no gateway says it carries them",
+		Title: "Connected collectors that no gateway says it carries", State: badge{Look: "all"}, Group: true,
+	})
+	middles = append(middles, y)
+	d.Height = y + treeHeight
+	server := (middles[0] + middles[len(middles)-1]) / 2
+	d.add(treeNode{
+		X: 0, Y: server, Width: serverWidth, Name: "This server", Note: countText(int64(t.Connected)) + " connected",
+		Title: "This server", State: badge{Look: "ok"},
+	})
+	for _, m := range middles {
+		d.connect(serverWidth, server, gatewayX, m)
+	}
+	d.Summary = fmt.Sprintf("The server, %d gateways and some of the %d collectors behind them. The table says the same and more.",
+		len(branches), t.Behind)
+	return d
+}
+
+// addMembers adds those behind a gateway, from y down, and returns where there is room below them.
+func (d *treeDrawing) addMembers(b branch, y int) int {
+	shown := b.Members[:min(len(b.Members), membersDrawn)]
+	if len(b.Members) == membersDrawn+1 && b.More == 0 && b.Unknown == 0 {
+		shown = b.Members // one more takes the room of the words that there is one
+	}
+	for _, m := range shown {
+		name := nameOn(m.Name, m.Host)
+		note := m.State.Word
+		if m.What != "" {
+			note += " · " + m.What
+		}
+		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: short(name, nodeText), Note: short(note, 40), Title: name + ": " + note, State: m.State})
+		y += treeRow
+	}
+	if more := b.Known + b.Unknown - len(shown); more > 0 {
+		word := countText(int64(more)) + " more"
+		if len(shown) == 0 {
+			word = countText(int64(more)) + " agents"
+		}
+		note := "see the table"
+		if b.Unknown > 0 {
+			note = countText(int64(b.Unknown)) + " of them not known to this server"
+		}
+		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: word, Note: note, Title: word + ", " + note, State: badge{Look: "all"}, Group: true})
+		y += treeRow
+	}
+	return y
+}
+
+func (d *treeDrawing) add(n treeNode) {
+	n.Height = treeHeight
+	d.Nodes = append(d.Nodes, n)
+}
+
+func (d *treeDrawing) connect(x1, y1, x2, y2 int) {
+	y1, y2 = y1+treeHeight/2, y2+treeHeight/2
+	bend := (x2 - x1) / 2
+	d.Edges = append(d.Edges, fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+bend, y1, x2-bend, y2, x2, y2))
+}
+
+func nameOn(name, host string) string {
+	if host == "" {
+		return name
+	}
+	return name + " on " + host
+}
+
+// ViewWidth and ViewHeight are those of the drawing with room for its strokes.
+func (d *treeDrawing) ViewWidth() int  { return d.Width + 4 }
+func (d *treeDrawing) ViewHeight() int { return d.Height + 4 }
