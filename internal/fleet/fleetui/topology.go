@@ -158,8 +158,12 @@ func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
 		y = d.addMembers(b, y)
 		middle := (top + max(y-treeRow, top)) / 2
 		y = max(y, top+treeRow) + treeGap
+		where := b.Host
+		if where == "" {
+			where = b.Agent
+		}
 		d.add(treeNode{
-			X: gatewayX, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Agent, b.Host), nodeText), State: b.State,
+			X: gatewayX, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Name, where), nodeText), State: b.State,
 			Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" upstreams", 46),
 			Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
 		})
