@@ -264,3 +264,40 @@ func TestWhatCannotBeReadOfAGatewayIsCounted(t *testing.T) {
 	assert.Zero(t, g.Upstreams[0].AnswerTime)
 	assert.Equal(t, 1<<31-1, g.Connections)
 }
+
+// BenchmarkTopology is of a hundred thousand agents behind ten gateways.
+func BenchmarkTopology(b *testing.B) {
+	const gateways, each = 10, 10_000
+	f := New(Settings{MaxAgents: 2 * gateways * each, MaxAgentsPerConnection: 2 * gateways * each})
+	for g := range gateways {
+		uids := manyUIDs(g*each+1, each)
+		for _, uid := range uids {
+			f.Report(testConn, &protobufs.AgentToServer{InstanceUid: uid.Bytes(), Health: &protobufs.ComponentHealth{Healthy: true}}, testNow)
+		}
+		carrier := scenarioUID(fmt.Sprint("gateway-", g))
+		for _, part := range gatewaystatus.List("opamp_gateway", 1, uids) {
+			data, err := json.Marshal(part)
+			require.NoError(b, err)
+			f.Report(testConn, &protobufs.AgentToServer{InstanceUid: carrier.Bytes(), CustomMessage: &protobufs.CustomMessage{
+				Capability: gatewaystatus.Capability, Type: gatewaystatus.TypeAgents, Data: data,
+			}}, testNow)
+		}
+	}
+	some := manyUIDs(gateways*each/2, 1)[0]
+	b.Run("whole", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if t := f.Topology(50); t.Behind != gateways*each {
+				b.Fatal(t.Behind)
+			}
+		}
+	})
+	b.Run("behind-of-one", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if len(f.Behind(some)) != 1 {
+				b.Fatal("it is behind one")
+			}
+		}
+	})
+}

@@ -143,9 +143,10 @@ const (
 	treeGap     = 14 // between what is behind one gateway and the next
 	serverWidth = 190
 	gatewayX    = 270
-	nodeWidth   = 280
-	memberX     = 630
-	nodeText    = 32 // letters that a node has room for
+	nodeWidth   = 320
+	memberX     = 670
+	nodeText    = 33 // letters that a node has room for in its name
+	noteText    = 42 // and in its note
 	treeWidth   = memberX + nodeWidth
 )
 
@@ -164,7 +165,7 @@ func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
 		}
 		d.add(treeNode{
 			X: gatewayX, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Name, where), nodeText), State: b.State,
-			Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" upstreams", 46),
+			Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" up", noteText),
 			Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
 		})
 		for _, n := range d.Nodes {
@@ -205,7 +206,7 @@ func (d *treeDrawing) addMembers(b branch, y int) int {
 		if m.What != "" {
 			note += " · " + m.What
 		}
-		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: short(name, nodeText), Note: short(note, 40), Title: name + ": " + note, State: m.State})
+		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: short(name, nodeText), Note: short(note, noteText), Title: name + ": " + note, State: m.State})
 		y += treeRow
 	}
 	if more := b.Known + b.Unknown - len(shown); more > 0 {

@@ -78,7 +78,7 @@ func TestTopologyOfAGateway(t *testing.T) {
 	page, html := text(w), w.Body.String()
 	for _, want := range []string{
 		"Connected collectors 9 Behind gateways 7 Connected directly 2 Gateways 1",
-		"opamp_gateway/edge on edge-1 Partly cut off · 10 agents · 1 of 2 upstreams",
+		"opamp_gateway/edge on edge-1 Partly cut off · 10 agents · 1 of 2 up",
 		"web-5 on n5 Unhealthy · exporter:otlp/2", "web-9 on n9 Lost", "2 connected directly",
 		"4 more 1 of them not known to this server",
 		"opamp_gateway/edge in gw on edge-1 Partly cut off 10 1 Unhealthy 1 Gone 6 Healthy 1 not known here 1 of 2 1.5 kB 1,203 queue_full 1,200 no_upstream 3",
