@@ -27,6 +27,7 @@ import (
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap"
 
 	"github.com/otel-fleetview/fleetview/extension/opampgatewayextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/gatewaystatus"
@@ -309,6 +310,23 @@ func TestReportsItself(t *testing.T) {
 	assert.NotContains(t, string(text), "Authorization")
 	require.NoError(t, e.Shutdown(context.Background()))
 	assert.True(t, r.gone)
+}
+
+// A server that was restarted, or had to forget who is behind the gateway, is told again.
+func TestTheAgentsAreToldAgain(t *testing.T) {
+	e := start(t, opamptest.NewServer(t, opamptest.Script{}), "", nopSettings(), hostOf{})
+	to := &registry{sent: make(chan *protobufs.CustomMessage, 1000)}
+	r := &reporter{name: "opamp_gateway", interval: time.Minute, gateway: e.gateway, log: zap.NewNop(), handler: to}
+	_, r.told = e.gateway.Agents()
+	for range 2 * relistEvery {
+		require.NoError(t, r.tell(context.Background()))
+	}
+	close(to.sent)
+	kinds := map[string]int{}
+	for m := range to.sent {
+		kinds[m.GetType()]++
+	}
+	assert.Equal(t, map[string]int{gatewaystatus.TypeStatus: 2 * relistEvery, gatewaystatus.TypeAgents: 2}, kinds)
 }
 
 func TestStartUndoesItself(t *testing.T) {

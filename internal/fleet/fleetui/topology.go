@@ -50,13 +50,12 @@ const (
 	membersShown  = 50 // of each gateway, in its list
 	membersDrawn  = 5
 	branchesDrawn = 12
-	topologyEvery = 10 // seconds after which the page is fetched again, for news of agents come once a second at most
 )
 
 func (u *UI) topology(w http.ResponseWriter, r *http.Request) {
 	t := u.fleet.Topology(membersShown)
 	u.render(w, r, http.StatusOK, "topology.html", page{
-		Title: "Topology", Here: "/topology", Every: topologyEvery, Events: events(t.Position, opampwire.InstanceUID{}),
+		Title: "Topology", Here: "/topology", Events: events(t.Position, opampwire.InstanceUID{}),
 		Body: newTopologyPage(t, u.settings.OpAMPEndpoint, u.now()),
 	})
 }

@@ -86,7 +86,7 @@ func TestTopologyOfAGateway(t *testing.T) {
 	} {
 		assert.Contains(t, page, want)
 	}
-	assert.Regexp(t, `data-events="/api/v1/events\?since=[^"]+&amp;view=version" data-every="10"`, html)
+	assert.Regexp(t, `data-events="/api/v1/events\?since=[^"]+&amp;view=version"`, html)
 	assert.Equal(t, 8, strings.Count(html, `<li id="gateway-`), "the list names everybody known")
 	assert.Contains(t, html, `role="img" aria-label="The server, 1 gateways and some of the 7 collectors behind them.`)
 
