@@ -45,7 +45,12 @@ func (b *Backoff) Wait(ctx context.Context, cause error) error {
 	if limit := b.set.MaxElapsedTime; limit > 0 && now.Add(delay).Sub(b.since) > limit {
 		return fmt.Errorf("%w after %v: %w", ErrGivenUp, limit, cause)
 	}
-	timer := time.NewTimer(delay)
+	return Sleep(ctx, delay)
+}
+
+// Sleep waits for d. It returns early with the context's error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/backoff"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/checkpoint"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/ingest"
 	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/list"
@@ -165,7 +166,7 @@ func (r *Replay) next(ctx context.Context) (done bool, err error) {
 			r.position.End = end
 		case follows:
 			r.set.Tracker.Waiting()
-			return false, sleep(ctx, r.set.Poll)
+			return false, backoff.Sleep(ctx, r.set.Poll)
 		default:
 			r.set.Tracker.AllListed(true)
 			return true, nil
@@ -288,14 +289,3 @@ func (r *Replay) save(ctx context.Context) {
 
 // storageShare is how much longer than a storage takes to fail it is left alone then.
 const storageShare = 20
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

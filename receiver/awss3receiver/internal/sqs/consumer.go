@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"go.opentelemetry.io/collector/pipeline"
 	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/receiver/awss3receiver/internal/backoff"
 )
 
 const (
@@ -312,14 +314,7 @@ func (c *Consumer) take(messages []types.Message) []*held {
 // pause waits, somewhat unevenly, and returns false if the consumer ends meanwhile.
 func (c *Consumer) pause(d time.Duration) bool {
 	d = d/2 + rand.N(d/2+1) //nolint:gosec // jitter, not a secret
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-c.life.Done():
-		return false
-	}
+	return backoff.Sleep(c.life, d) == nil
 }
 
 // trouble counts, logs and shows a call that failed.
