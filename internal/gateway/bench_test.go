@@ -325,8 +325,8 @@ func burst(b *testing.B, agents []*leanAgent, rounds int) {
 	all.Wait()
 }
 
-// paced makes rate round trips a second for a while and returns how long they took, in
-// order.
+// paced makes rate round trips a second for a while, evenly spread as those of agents that
+// know nothing of each other are, and returns how long they took, in order.
 func paced(b *testing.B, agents []*leanAgent, rate int, length time.Duration) []time.Duration {
 	b.Helper()
 	const workers = 50
@@ -334,6 +334,7 @@ func paced(b *testing.B, agents []*leanAgent, rate int, length time.Duration) []
 	took := make([][]time.Duration, workers)
 	for w := range workers {
 		all.Go(func() {
+			time.Sleep(time.Duration(w) * time.Second / time.Duration(rate)) // or all write at once
 			ticker := time.NewTicker(workers * time.Second / time.Duration(rate))
 			defer ticker.Stop()
 			room, end := make([]byte, 256), time.Now().Add(length)
