@@ -87,12 +87,8 @@ func (e *gatewayExtension) start(ctx context.Context, host component.Host) (err 
 	if err := observe(e.metrics, e.gateway); err != nil {
 		return err
 	}
-	l := e.config.listener()
-	if e.front, err = listening.Open(requests, l, host, e.set.TelemetrySettings, listening.Settings{
-		Handler: listening.AgentsGuard(l, e.config.Listener.Path, e.gateway),
-		Refuse:  listening.RefuseAgent(l, e.gateway),
-		MaxBody: e.config.Limits.MaxMessageSize,
-	}); err != nil {
+	guard := listening.NewAgentsGuard(e.config.listener(), e.config.Listener.Path, e.gateway)
+	if e.front, err = guard.Open(requests, host, e.set.TelemetrySettings, e.config.Limits.MaxMessageSize); err != nil {
 		return err
 	}
 	if e.report, err = newReporter(e.config.Report, e.set, host, e.gateway); err != nil {

@@ -118,11 +118,8 @@ func (s *server) open(host component.Host) (err error) {
 	ctx, cancel := context.WithCancel(context.Background()) // outlives Start's
 	s.stop = cancel
 	agents, web := s.config.agentsListener(), s.config.webListener()
-	if s.agents, err = listening.Open(ctx, agents, host, s.telemetry, listening.Settings{
-		Handler: listening.AgentsGuard(agents, s.config.Agents.Path, s.opamp),
-		Refuse:  listening.RefuseAgent(agents, s.opamp),
-		MaxBody: s.config.Limits.MaxMessageSize,
-	}); err != nil {
+	guard := listening.NewAgentsGuard(agents, s.config.Agents.Path, s.opamp)
+	if s.agents, err = guard.Open(ctx, host, s.telemetry, s.config.Limits.MaxMessageSize); err != nil {
 		return err
 	}
 	if s.web, err = listening.Open(ctx, web, host, s.telemetry, listening.Settings{

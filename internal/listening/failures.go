@@ -19,7 +19,7 @@ const (
 )
 
 const (
-	mostFailing = 10_000 // addresses that are remembered
+	mostFailing = 10_000 // addresses that are remembered, and as many credentials of agents
 	// siteBits is how much of an address of IPv6 is one customer's.
 	siteBits = 64
 	// candidates is among how many of those that are remembered the one is looked for that makes room.
@@ -50,29 +50,29 @@ func (f *Failures) Note(remoteAddr string, now time.Time) {
 	if f.peers == nil {
 		f.peers = map[netip.Prefix]time.Time{}
 	}
-	until, known := f.peers[site]
-	if !known && len(f.peers) >= mostFailing {
-		f.forget()
-	}
+	until := f.peers[site]
 	if until.Before(now) {
 		until = now
 	}
-	f.peers[site] = until.Add(pause)
+	remember(f.peers, site, until.Add(pause))
 }
 
-// forget makes room at the cost of whose failures count the least, of some.
-func (f *Failures) forget() {
-	var least netip.Prefix
-	seen := 0
-	for site, until := range f.peers {
-		if seen == 0 || until.Before(f.peers[least]) {
-			least = site
+// remember puts a time into a map of bounded size, at the cost of the earliest of some.
+func remember[K comparable](times map[K]time.Time, key K, at time.Time) {
+	if _, known := times[key]; !known && len(times) >= mostFailing {
+		var least K
+		seen := 0
+		for k, t := range times {
+			if seen == 0 || t.Before(times[least]) {
+				least = k
+			}
+			if seen++; seen == candidates {
+				break
+			}
 		}
-		if seen++; seen == candidates {
-			break
-		}
+		delete(times, least)
 	}
-	delete(f.peers, least)
+	times[key] = at
 }
 
 // siteOf is whose failures count together. A peer without an address, on a socket, is of this host.

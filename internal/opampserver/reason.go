@@ -38,6 +38,7 @@ const (
 	ReasonSlowMessage      Reason = "slow_message"       // a message took longer than Settings.MessageTimeout
 	ReasonTextFrame        Reason = "text_frame"         // OpAMP messages are binary
 	ReasonTooLarge         Reason = "too_large"          // Settings.MaxMessageSize
+	ReasonTooManyFailures  Reason = "too_many_failures"  // not looked at: too many wrong credentials came from this address
 	ReasonUnauthorized     Reason = "unauthorized"       // an authenticator said no
 	ReasonUnsent           Reason = "unsent"             // a message to a peer whose connection ended first
 	ReasonUpgradeRequired  Reason = "upgrade_required"   // GET without a WebSocket upgrade
@@ -52,7 +53,7 @@ func Reasons() []Reason {
 		ReasonHandshake, ReasonHost, ReasonIncomplete, ReasonMalformed, ReasonMalformedTooMany, ReasonMaxConnections,
 		ReasonMaxExchanges, ReasonMediaType, ReasonMemory, ReasonMethod, ReasonNotConnected, ReasonOrigin,
 		ReasonPanic, ReasonPath, ReasonProtocol, ReasonQueueFull, ReasonReply, ReasonShutdown, ReasonSilent,
-		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonUnauthorized, ReasonUnsent,
+		ReasonSlowMessage, ReasonTextFrame, ReasonTooLarge, ReasonTooManyFailures, ReasonUnauthorized, ReasonUnsent,
 		ReasonUpgradeRequired, ReasonWriteTimeout,
 	}
 }
