@@ -21,6 +21,9 @@ type Settings struct {
 	// MaxStreamsPerPeer bounds how many of them one address has. Default 32. An address of this host may have half of
 	// MaxStreams, for a proxy may speak for many.
 	MaxStreamsPerPeer int
+	// MaxStreamLife is how long a stream lasts, or up to a fifth less, so that not all end together. Who may see it is
+	// decided when it is opened, so a client has to come again. Default 5 minutes.
+	MaxStreamLife time.Duration
 	// Sender takes custom messages to agents. Without one none can be sent.
 	Sender *fleetsend.Sender
 	// MaySend says why a request may not send a custom message. nil permits everybody. A request that a web page of
@@ -56,6 +59,7 @@ var openAPI []byte
 const (
 	defaultMaxStreams        = 256
 	defaultMaxStreamsPerPeer = 32
+	defaultMaxStreamLife     = 5 * time.Minute
 	defaultMaxSearches       = 2
 )
 
@@ -66,6 +70,9 @@ func New(f *fleet.Fleet, s Settings) *API {
 	}
 	if s.MaxStreamsPerPeer <= 0 {
 		s.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
+	}
+	if s.MaxStreamLife <= 0 {
+		s.MaxStreamLife = defaultMaxStreamLife
 	}
 	if s.MaxSearches <= 0 {
 		s.MaxSearches = defaultMaxSearches

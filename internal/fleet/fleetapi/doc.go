@@ -28,5 +28,6 @@
 //
 // A stream carries states, not events. Each remembers only the last position that it told, wakes when something
 // changed, and tells what is true then, at most once a second. A client that reads slowly skips what was true in
-// between; it holds nobody up, and a write that lasts too long ends it.
+// between; it holds nobody up, and a write that lasts too long ends it. Who may see it is decided when it is opened, so it
+// ends after a few minutes, with the position from which its client goes on when it comes again.
 package fleetapi

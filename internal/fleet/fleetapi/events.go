@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
@@ -23,6 +24,10 @@ const (
 	keepAliveEvery = 15 * time.Second
 	// writeTimeout is how long a client may take to read what it is sent.
 	writeTimeout = 10 * time.Second
+	// comeBack is after which time a client comes again when its stream broke, and comeAgain when it has lasted as long
+	// as it may. A page says that it is not live after one and a half seconds.
+	comeBack  = 2 * time.Second
+	comeAgain = time.Second
 	// agentsPerEvent bounds the size of one event.
 	agentsPerEvent = 250
 )
@@ -64,8 +69,14 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	watcher := a.fleet.Watch()
 	defer watcher.Close()
-	s := &stream{fleet: a.fleet, want: want, w: w, out: http.NewResponseController(w)}
+	s := &stream{fleet: a.fleet, want: want, w: w, out: http.NewResponseController(w), life: a.streamLife()}
 	_ = s.run(r.Context(), watcher.C, a.closed) // an error is a client that left: there is nobody to tell
+}
+
+// streamLife is how long the next stream lasts.
+func (a *API) streamLife() time.Duration {
+	life := a.settings.MaxStreamLife
+	return life - rand.N(life/5+1) //nolint:gosec // jitter, no secret
 }
 
 func parseWanted(r *http.Request) (want wanted, err error) {
@@ -114,15 +125,18 @@ type stream struct {
 	want  wanted
 	w     http.ResponseWriter
 	out   *http.ResponseController
+	life  time.Duration
 }
 
-// run tells until the client leaves or closed is.
+// run tells until the client leaves, closed is, or the stream has lasted as long as it may.
 func (s *stream) run(ctx context.Context, wake <-chan struct{}, closed <-chan struct{}) error {
 	s.w.Header().Set("Content-Type", "text/event-stream")
 	s.w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
-	if err := s.write([]byte("retry: 2000\n\n")); err != nil {
+	if err := s.write(retryIn(comeBack)); err != nil {
 		return err
 	}
+	end := time.NewTimer(s.life)
+	defer end.Stop()
 	keepAlive := time.NewTicker(keepAliveEvery)
 	defer keepAlive.Stop()
 	pause := time.NewTimer(0)
@@ -134,6 +148,8 @@ func (s *stream) run(ctx context.Context, wake <-chan struct{}, closed <-chan st
 			return ctx.Err()
 		case <-closed:
 			return nil
+		case <-end.C:
+			return s.write(s.farewell())
 		case <-keepAlive.C:
 			if err := s.write([]byte(": still here\n\n")); err != nil {
 				return err
@@ -154,6 +170,18 @@ func (s *stream) run(ctx context.Context, wake <-chan struct{}, closed <-chan st
 		}
 	}
 }
+
+// farewell sends a client away that is to come again at once, and tells it from where to go on.
+func (s *stream) farewell() []byte {
+	out := append(retryIn(comeAgain), ": come again, so that it is looked at who asks\n"...)
+	if s.want.from.Epoch != "" {
+		out = fmt.Appendf(out, "id: %s\n", s.want.from)
+	}
+	return append(out, '\n')
+}
+
+// retryIn tells a client after which time to come again when the stream has ended.
+func retryIn(d time.Duration) []byte { return fmt.Appendf(nil, "retry: %d\n\n", d.Milliseconds()) }
 
 // wakeUnless leaves a wake where it is while a batch is due anyway.
 func wakeUnless(due bool, wake <-chan struct{}) <-chan struct{} {

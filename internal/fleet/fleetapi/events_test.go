@@ -294,6 +294,66 @@ func TestStreamsAreBoundedAndEnd(t *testing.T) {
 	})
 }
 
+// Who may see a stream is decided when it is opened, so it does not last for ever; what happens meanwhile is told to
+// whoever comes again.
+func TestAStreamEndsAndGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fleet.New(fleet.Settings{})
+		a := New(f, Settings{})
+		report(f, 1, "alpha", 0)
+		c, stop := follow(t, a, "")
+		quiet, stopQuiet := follow(t, a, "?instance_uid="+apiUID(9).String(), f.Position().String())
+		report(f, 2, "bravo", 0)
+		time.Sleep(defaultMaxStreamLife*4/5 - time.Second)
+		synctest.Wait()
+		assert.Equal(t, 2, a.streams.open)
+		c.take()
+		quiet.take()
+
+		time.Sleep(defaultMaxStreamLife/5 + time.Second)
+		synctest.Wait()
+		assert.Zero(t, a.streams.open)
+		stop()
+		stopQuiet()
+		ids := map[string]string{}
+		for name, c := range map[string]*client{"all": c, "one": quiet} {
+			_, end, found := strings.Cut(c.body.String(), "retry: 1000\n\n")
+			require.True(t, found, name)
+			_, id, found := strings.Cut(end, "\nid: ")
+			require.True(t, found, name)
+			ids[name] = strings.TrimSpace(id)
+			assert.Equal(t, f.Position().String(), ids[name])
+		}
+
+		report(f, 3, "charlie", 0) // while nobody looks
+		c, stop = follow(t, a, "", ids["all"])
+		stop()
+		assert.Equal(t, "retry: 2000\nagents id=3 charlie:connected", c.take())
+		c, stop = follow(t, a, "?instance_uid="+apiUID(9).String(), ids["one"])
+		stop()
+		assert.Equal(t, "retry: 2000", c.take())
+	})
+}
+
+// Streams that were opened together do not end together, or all their clients would come again at once.
+func TestStreamsDoNotEndTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(fleet.New(fleet.Settings{}), Settings{MaxStreams: 200, MaxStreamsPerPeer: 200})
+		const streams = 100
+		for range streams {
+			_, stop := follow(t, a, "")
+			defer stop()
+		}
+		time.Sleep(defaultMaxStreamLife * 9 / 10)
+		synctest.Wait()
+		assert.Greater(t, a.streams.open, streams/4)
+		assert.Less(t, a.streams.open, streams*3/4)
+		time.Sleep(defaultMaxStreamLife / 10)
+		synctest.Wait()
+		assert.Zero(t, a.streams.open)
+	})
+}
+
 func TestAStreamOverARealConnection(t *testing.T) {
 	f, a := newTestAPI(t, fullReport(1, "alpha"))
 	server := httptest.NewServer(a)

@@ -167,6 +167,8 @@
 
   let source = null;
   let retry = 0;
+  const soonest = 5000;
+  let refused = soonest; // until the next try after the server said no, in milliseconds
   let pausedTimer = 0;
 
   const say = (state) => {
@@ -194,13 +196,14 @@
     const address = live()?.dataset.events;
     if (!address || source) return;
     source = new EventSource(address);
-    source.addEventListener("open", sayLive);
+    source.addEventListener("open", () => { refused = soonest; sayLive(); });
     source.addEventListener("changed", refresh);
     source.addEventListener("error", () => {
       saySoon();
       if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
       source = null;
-      retry = setTimeout(connect, 5000);
+      retry = setTimeout(connect, refused);
+      refused = Math.min(2 * refused, 60000); // whose credentials are gone would soon have failed too often
     });
   };
 
