@@ -92,7 +92,7 @@ func TestEveryKey(t *testing.T) {
 		NonIdentifyingAttributes:  map[string]string{"deployment.environment.name": "production"},
 	}, cfg.AgentDescription)
 	storage := component.MustNewIDWithName("file_storage", "opamp")
-	require.Equal(t, CustomMessagesConfig{QueueSize: 50, QueueBytes: 4 << 20, MaxMessageSize: 1 << 20, Storage: &storage}, cfg.CustomMessages)
+	require.Equal(t, CustomMessagesConfig{QueueSize: 50, QueueBytes: 4 << 20, TotalBytes: 8 << 20, MaxMessageSize: 1 << 20, Storage: &storage}, cfg.CustomMessages)
 	require.Equal(t, int64(4711), cfg.PPID)
 	require.Equal(t, 2*time.Second, cfg.PPIDPollInterval)
 
@@ -149,6 +149,8 @@ func TestRefused(t *testing.T) {
 
 		"no queue":           {ws + "custom_messages: {queue_size: 0}", []string{"custom_messages: queue_size: 0 must be between 1 and 1000000; leave it out for 1000"}},
 		"queue below 0":      {ws + "custom_messages: {queue_bytes: -1}", []string{"custom_messages: queue_bytes: -1 must be between 1024 and 1073741824"}},
+		"total below 0":      {ws + "custom_messages: {total_bytes: -1}", []string{"custom_messages: total_bytes: -1 must be between queue_bytes, 33554432, and 2147483647; leave it out"}},
+		"total below queue":  {ws + "custom_messages: {total_bytes: 1048576}", []string{"total_bytes: 1048576 must be between queue_bytes, 33554432, and"}},
 		"message too large":  {ws + "custom_messages: {max_message_size: 67108864}", []string{"custom_messages: max_message_size: 67108864 must be between 1024 and "}},
 		"message over queue": {ws + "custom_messages: {queue_bytes: 2048}", []string{"max_message_size: 16777216 is more than queue_bytes, 2048"}},
 		"storage no id":      {ws + "custom_messages: {storage: 'a b'}", []string{"custom_messages"}},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
@@ -31,6 +32,7 @@ const (
 	mostCustomQueue = 1_000_000
 	leastCustomSize = 1 << 10
 	mostCustomBytes = 1 << 30
+	mostCustomTotal = math.MaxInt32
 	// mostCustomSize leaves room for the rest of a message.
 	mostCustomSize = opampwire.DefaultMaxMessageSize - 64<<10
 
@@ -47,6 +49,9 @@ type CustomMessagesConfig struct {
 	QueueSize int `mapstructure:"queue_size"`
 	// QueueBytes is how many bytes they may have.
 	QueueBytes int `mapstructure:"queue_bytes"`
+	// TotalBytes is how many bytes all messages that wait for the server may have, and as many those that wait for
+	// components. 0 is four times QueueBytes.
+	TotalBytes int `mapstructure:"total_bytes"`
 	// MaxMessageSize bounds one message, in bytes.
 	MaxMessageSize int `mapstructure:"max_message_size"`
 	// Storage is a storage extension that keeps unsent messages over restarts, in place of
@@ -75,6 +80,10 @@ func (c *CustomMessagesConfig) Validate() error {
 	within("queue_size", c.QueueSize, 1, mostCustomQueue, defaultCustomQueueSize)
 	within("queue_bytes", c.QueueBytes, leastCustomSize, mostCustomBytes, defaultCustomQueueBytes)
 	within("max_message_size", c.MaxMessageSize, leastCustomSize, mostCustomSize, defaultCustomMaxSize)
+	if c.TotalBytes != 0 && (c.TotalBytes < c.QueueBytes || c.TotalBytes > mostCustomTotal) {
+		errs = append(errs, fmt.Errorf("total_bytes: %d must be between queue_bytes, %d, and %d; leave it out for four times queue_bytes",
+			c.TotalBytes, c.QueueBytes, mostCustomTotal))
+	}
 	if c.MaxMessageSize > c.QueueBytes {
 		errs = append(errs, fmt.Errorf("max_message_size: %d is more than queue_bytes, %d: such a message would never fit",
 			c.MaxMessageSize, c.QueueBytes))
@@ -96,6 +105,7 @@ func newCustomMessages(cfg *Config, logger *zap.Logger, store *customStorage) *c
 	set := custommessage.Settings{
 		QueueSize:      cfg.CustomMessages.QueueSize,
 		QueueBytes:     cfg.CustomMessages.QueueBytes,
+		TotalBytes:     cfg.CustomMessages.TotalBytes,
 		MaxMessageSize: cfg.CustomMessages.MaxMessageSize,
 		MaxMessageKey:  "custom_messages::max_message_size",
 		Logger:         logger,

@@ -334,7 +334,7 @@ func unavailable() *protobufs.ServerToAgent {
 
 // sums adds up what all capabilities have.
 func sums(r *Registry) Stats {
-	var sum Stats
+	sum := Stats{Dropped: map[string]uint64{}, Refused: map[string]uint64{}}
 	for _, s := range r.Stats() {
 		sum.QueueSize += s.QueueSize
 		sum.QueueBytes += s.QueueBytes
@@ -343,6 +343,12 @@ func sums(r *Registry) Stats {
 		sum.Acknowledged += s.Acknowledged
 		sum.Unanswered += s.Unanswered
 		sum.Delivered += s.Delivered
+		for reason, n := range s.Dropped {
+			sum.Dropped[reason] += n
+		}
+		for reason, n := range s.Refused {
+			sum.Refused[reason] += n
+		}
 	}
 	return sum
 }

@@ -14,7 +14,8 @@
 // Each capability has a queue, bounded in messages and in bytes; queues take turns. A
 // message leaves when the server has answered it, and is written again on the next
 // connection otherwise: at least once, in order for each capability. A full queue is the
-// one thing that makes SendMessage say types.ErrCustomMessagePending. Nobody waits for
+// one thing that makes SendMessage say types.ErrCustomMessagePending, a queue of its own
+// or all of them together. Nobody waits for
 // longer than until the pipelines are to stop ([Registry.Stopping]).
 //
 // A message on which the server fails time and again costs the connection each time.
@@ -34,7 +35,8 @@
 //
 // # Bounds
 //
-// 256 capabilities at a time and 256 handlers each; names of 1 KiB; counters for 32
-// capabilities by name and one for the rest; a log line a minute for each thing that
-// goes on.
+// What waits for the server of all capabilities together, and what waits for components:
+// Settings.TotalBytes each. 256 capabilities at a time and 256 handlers each; names of
+// 1 KiB; counters for 32 capabilities by name and one for the rest; a log line a minute
+// for each thing that goes on.
 package custommessage

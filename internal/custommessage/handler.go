@@ -52,15 +52,23 @@ func (h *handler) Unregister() { h.registry.unregister(h) }
 // full reports whether there is no room for size more bytes. An empty queue takes
 // whatever there is.
 func (h *handler) full(size, maxBytes int) bool {
-	for h.sizes.len() > len(h.in) { // read meanwhile
-		h.bytes -= h.sizes.pop()
-	}
+	h.settle()
 	return len(h.in) == cap(h.in) || (h.sizes.len() > 0 && h.bytes+size > maxBytes)
+}
+
+// settle leaves out of count what was read meanwhile.
+func (h *handler) settle() {
+	for h.sizes.len() > len(h.in) {
+		n := h.sizes.pop()
+		h.bytes -= n
+		h.registry.inBytes -= n
+	}
 }
 
 // take puts msg into the queue, which is not full.
 func (h *handler) take(msg *protobufs.CustomMessage, size int) {
 	h.sizes.push(size)
 	h.bytes += size
+	h.registry.inBytes += size
 	h.in <- msg // there is room: nobody but the registry, under its lock, fills it
 }

@@ -284,7 +284,8 @@ func (r *Registry) restoreLocked(h holdings) {
 	came := make(map[*queue]fifo[*item], len(r.queues))
 	for _, q := range r.queues {
 		came[q] = q.items
-		q.items, q.bytes = fifo[*item]{}, 0
+		q.items = fifo[*item]{}
+		r.chargeLocked(q, -q.bytes)
 	}
 	r.number = max(r.number, h.number)
 	for _, m := range h.messages {
@@ -295,7 +296,7 @@ func (r *Registry) restoreLocked(h holdings) {
 			r.number++
 			items.at(i).number = r.number
 			q.items.push(items.at(i))
-			q.bytes += items.at(i).size()
+			r.chargeLocked(q, items.at(i).size())
 		}
 	}
 	if len(h.segments) > 0 {
@@ -315,13 +316,14 @@ func (r *Registry) restoreOneLocked(m restored) {
 		return
 	}
 	i := &item{msg: m.msg, number: m.number, settled: make(chan struct{}), kept: m.segment, again: true}
-	if q.items.len() >= restoreSlack*r.set.QueueSize || q.bytes+i.size() > restoreSlack*r.set.QueueBytes {
+	if q.items.len() >= restoreSlack*r.set.QueueSize || q.bytes+i.size() > restoreSlack*r.set.QueueBytes ||
+		r.bytes+i.size() > restoreSlack*r.set.TotalBytes {
 		q.counts.dropped[droppedRestored]++
 		r.sayLocked("Dropped custom messages that were kept over a restart: they are more than twice as many as may wait", q.capability)
 		return
 	}
 	q.items.push(i)
-	q.bytes += i.size()
+	r.chargeLocked(q, i.size())
 	m.segment.live++
 }
 

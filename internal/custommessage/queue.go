@@ -96,14 +96,12 @@ func (r *Registry) send(h *handler, messageType string, data []byte) (chan struc
 		q.counts.refused[refusedStopped]++
 		return nil, ErrStopped
 	case !r.roomLocked(q, size):
-		q.counts.refused[refusedFull]++
-		if r.phase == stopping {
-			return nil, ErrStopping
-		}
-		if q.room == nil {
-			q.room = make(chan struct{})
-		}
-		return q.room, types.ErrCustomMessagePending
+		return r.refuseLocked(q, refusedFull)
+	case !r.totalRoomLocked(q, size):
+		r.cramped = true
+		r.sayLocked("Custom messages wait for the server in many queues: a component has to wait for room in all of them together",
+			q.capability, zap.Int("total_bytes", r.set.TotalBytes))
+		return r.refuseLocked(q, refusedTotal)
 	}
 	r.number++
 	i := &item{msg: msg, number: r.number, settled: make(chan struct{})}
@@ -113,6 +111,23 @@ func (r *Registry) send(h *handler, messageType string, data []byte) (chan struc
 	}
 	r.link.Nudge()
 	return i.settled, nil
+}
+
+// refuseLocked tells a component to wait for room, or that there will be none.
+func (r *Registry) refuseLocked(q *queue, reason string) (chan struct{}, error) {
+	q.counts.refused[reason]++
+	if r.phase == stopping {
+		return nil, ErrStopping
+	}
+	if q.room == nil {
+		q.room = make(chan struct{})
+	}
+	return q.room, types.ErrCustomMessagePending
+}
+
+// totalRoomLocked reports whether all queues together leave room for size more bytes in q.
+func (r *Registry) totalRoomLocked(q *queue, size int) bool {
+	return r.bytes+size <= r.set.TotalBytes || (size <= spared && q.items.len() == 0)
 }
 
 // roomLocked reports whether q has room for size more bytes. While what was kept is not
@@ -126,7 +141,7 @@ func (r *Registry) roomLocked(q *queue, size int) bool {
 
 func (r *Registry) pushLocked(q *queue, i *item) {
 	q.items.push(i)
-	q.bytes += i.size()
+	r.chargeLocked(q, i.size())
 	if r.keeper != nil {
 		r.keeper.addedLocked(i)
 	}
@@ -201,10 +216,22 @@ func (r *Registry) overLocked(count func(*counts)) {
 	q.strikes, q.until, q.penance = 0, time.Time{}, 0
 	q.out--
 	i := q.items.pop()
-	q.bytes -= i.size()
+	r.chargeLocked(q, -i.size())
 	r.leftLocked(i)
 	q.giveRoom()
+	if r.cramped { // it may have been anybody's bytes
+		r.cramped = false
+		for _, other := range r.queues {
+			other.giveRoom()
+		}
+	}
 	r.tidyLocked(q)
+}
+
+// chargeLocked notes that so many bytes more wait in q.
+func (r *Registry) chargeLocked(q *queue, bytes int) {
+	q.bytes += bytes
+	r.bytes += bytes
 }
 
 // leftLocked notes that an item has left its queue.

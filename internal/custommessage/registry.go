@@ -6,6 +6,7 @@ package custommessage
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,10 @@ const (
 	maxName = 1 << 10
 	// maxHandlers bounds how many handlers a capability has at a time.
 	maxHandlers = 256
+	// totalShare is how many full queues all of them together may be, unless it is said.
+	totalShare = 4
+	// spared is a message that is taken whatever all queues together have, in bytes, if its own has nothing.
+	spared = 4 << 10
 )
 
 // Errors that a component may get. None of them goes away by waiting.
@@ -49,6 +54,10 @@ type Settings struct {
 	// messages and in bytes. What is written and unanswered still waits.
 	QueueSize  int
 	QueueBytes int
+	// TotalBytes bounds what waits for the server of all capabilities together, and as much what waits for components.
+	// 0 is four times QueueBytes, so that it is noticed where there are many. A message of up to 4 KiB that finds its
+	// queue empty is taken in any case: who needs little does not wait for who needs much.
+	TotalBytes int
 	// MaxMessageSize bounds one message to the server, in bytes. It is not above
 	// QueueBytes, and its user's key is named where it is passed.
 	MaxMessageSize int
@@ -77,6 +86,9 @@ type Registry struct {
 	link     Link               // nobody before Attach
 	held     bool               // nothing is given out: what was kept is not there yet
 	number   uint64             // of the last message to the server
+	bytes    int                // of what waits for the server
+	inBytes  int                // of what waits for components, and of some that they have read meanwhile
+	cramped  bool               // somebody waits for room in all queues together
 	suspects suspects
 	phase    phase
 	said     map[string]time.Time
@@ -106,6 +118,9 @@ type Link struct {
 func New(set Settings) *Registry {
 	if set.Logger == nil {
 		set.Logger = zap.NewNop()
+	}
+	if set.TotalBytes <= 0 {
+		set.TotalBytes = totalShare * min(set.QueueBytes, math.MaxInt/totalShare)
 	}
 	r := &Registry{
 		set:    set,
@@ -220,6 +235,8 @@ func (r *Registry) unregister(h *handler) {
 		return
 	}
 	h.gone = true
+	r.inBytes -= h.bytes // what is in it is the component's
+	h.bytes, h.sizes = 0, fifo[int]{}
 	q := r.queues[h.capability]
 	if at := slices.Index(q.handlers, h); at >= 0 {
 		q.handlers = slices.Delete(q.handlers, at, at+1)
@@ -245,6 +262,12 @@ func (r *Registry) Dispatch(msg *protobufs.CustomMessage) (known bool) {
 				q.capability, zap.String("reason", string(droppedFull)), zap.Int("queue_size", cap(h.in)))
 			continue
 		}
+		if !r.inRoomLocked(h, size) {
+			q.counts.dropped[droppedTotal]++
+			r.sayLocked("Components do not read the server's custom messages as fast as they come, some were dropped",
+				q.capability, zap.String("reason", string(droppedTotal)), zap.Int("total_bytes", r.set.TotalBytes))
+			continue
+		}
 		own := msg
 		if given { // each may do with it as it likes
 			own = cloned(msg)
@@ -254,6 +277,19 @@ func (r *Registry) Dispatch(msg *protobufs.CustomMessage) (known bool) {
 		q.counts.delivered++
 	}
 	return true
+}
+
+// inRoomLocked reports whether all components together leave room for size more bytes to h.
+func (r *Registry) inRoomLocked(h *handler, size int) bool {
+	if r.inBytes+size <= r.set.TotalBytes || (size <= spared && h.sizes.len() == 0) {
+		return true
+	}
+	for _, q := range r.queues { // what was read meanwhile is not counted until somebody looks
+		for _, other := range q.handlers {
+			other.settle()
+		}
+	}
+	return r.inBytes+size <= r.set.TotalBytes
 }
 
 func cloned(msg *protobufs.CustomMessage) *protobufs.CustomMessage {

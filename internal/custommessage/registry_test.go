@@ -265,6 +265,92 @@ func TestInboundQueuesAreBoundedInBytes(t *testing.T) {
 	require.Len(t, h.Message(), 1)
 }
 
+// What all queues have together is bounded; who needs little does not wait for who needs much.
+func TestAllQueuesTogetherAreBounded(t *testing.T) {
+	set := usual()
+	set.QueueBytes, set.MaxMessageSize, set.TotalBytes = 100<<10, 100<<10, 250<<10
+	r := New(set)
+	big := make([]byte, 50<<10)
+	var waiting []chan struct{}
+	taken := 0
+	for i := range 20 {
+		h := register(t, r, fmt.Sprint("c", i))
+		for range 2 {
+			room, err := h.SendMessage("", big)
+			if err == nil {
+				taken++
+				continue
+			}
+			require.ErrorIs(t, err, types.ErrCustomMessagePending)
+			waiting = append(waiting, room)
+		}
+		send(t, register(t, r, fmt.Sprint("small", i)), "one that finds its queue empty")
+	}
+	require.Equal(t, 4, taken, "the fifth has no room beside the small ones")
+	require.LessOrEqual(t, sums(r).QueueBytes, set.TotalBytes+20*spared)
+	require.EqualValues(t, 40-taken, sums(r).Refused[refusedTotal])
+	require.Zero(t, sums(r).Refused[refusedFull])
+
+	h := register(t, r, "small0")
+	_, err := h.SendMessage("", make([]byte, 40<<10))
+	require.NoError(t, err, "there is room for that")
+	_, err = h.SendMessage("", make([]byte, 40<<10))
+	require.ErrorIs(t, err, types.ErrCustomMessagePending)
+
+	for left := 0; left < len(big); r.Answered() { // a big one leaves
+		msg, _ := r.Next(start)
+		left = len(msg.GetData())
+	}
+	for _, room := range waiting {
+		require.False(t, open(room), "whoever waits may try again")
+	}
+	_, err = h.SendMessage("", make([]byte, 40<<10))
+	require.NoError(t, err)
+}
+
+// The default leaves one capability, and a few, what they had without a bound over all.
+func TestFewCapabilitiesDoNotNoticeTheBoundOverAll(t *testing.T) {
+	set := usual()
+	set.QueueBytes, set.MaxMessageSize = 100<<10, 100<<10
+	r := New(set)
+	for i := range totalShare {
+		h := register(t, r, fmt.Sprint(i))
+		for range 2 {
+			_, err := h.SendMessage("", make([]byte, 50<<10))
+			require.NoError(t, err)
+		}
+		_, err := h.SendMessage("", make([]byte, 50<<10))
+		require.ErrorIs(t, err, types.ErrCustomMessagePending)
+	}
+	require.EqualValues(t, totalShare, sums(r).Refused[refusedFull])
+	require.Zero(t, sums(r).Refused[refusedTotal])
+}
+
+func TestInboundQueuesTogetherAreBounded(t *testing.T) {
+	set := usual()
+	set.QueueBytes, set.TotalBytes = 100<<10, 250<<10
+	r := New(set)
+	var handlers []opampcustommessages.CustomCapabilityHandler
+	for i := range 10 {
+		handlers = append(handlers, register(t, r, fmt.Sprint("c", i)))
+		r.Dispatch(&protobufs.CustomMessage{Capability: fmt.Sprint("c", i), Data: make([]byte, 60<<10)})
+	}
+	require.EqualValues(t, 4, sums(r).Delivered)
+	require.EqualValues(t, 6, sums(r).Dropped[string(droppedTotal)])
+	require.Zero(t, sums(r).Dropped[string(droppedFull)])
+
+	r.Dispatch(&protobufs.CustomMessage{Capability: "c9", Data: []byte("small")})
+	require.Equal(t, []byte("small"), (<-handlers[9].Message()).GetData(), "who reads is told")
+
+	<-handlers[0].Message()
+	r.Dispatch(&protobufs.CustomMessage{Capability: "c5", Data: make([]byte, 60<<10)})
+	require.Len(t, handlers[5].Message(), 1, "what was read makes room")
+	handlers[1].Unregister()
+	r.Dispatch(&protobufs.CustomMessage{Capability: "c6", Data: make([]byte, 60<<10)})
+	require.Len(t, handlers[6].Message(), 1, "what is nobody's does, too")
+	require.EqualValues(t, 4*60<<10, r.inBytes)
+}
+
 func TestNobodyWaitsWhenPipelinesStop(t *testing.T) {
 	set := usual()
 	set.QueueSize = 1
@@ -419,7 +505,7 @@ func FuzzRegistry(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		set := usual()
-		set.QueueSize, set.QueueBytes, set.MaxMessageSize = 5, 40, 16
+		set.QueueSize, set.QueueBytes, set.MaxMessageSize, set.TotalBytes = 5, 40, 16, 60
 		r := New(set)
 		handlers := make([]opampcustommessages.CustomCapabilityHandler, 3)
 		waiting := make([][]string, 3) // by capability
@@ -481,7 +567,8 @@ func FuzzRegistry(f *testing.F) {
 				size += len(w)
 			}
 			require.Equal(t, size, sums(r).QueueSize)
-			require.LessOrEqual(t, sums(r).QueueBytes, 3*40)
+			require.LessOrEqual(t, sums(r).QueueBytes, 60+3*16) // an empty queue takes a small message
+			require.Equal(t, sums(r).QueueBytes, r.bytes)
 		}
 	})
 }

@@ -24,6 +24,7 @@ type dropReason string
 
 const (
 	droppedFull        dropReason = "queue_full"   // from the server: the component does not read
+	droppedTotal       dropReason = "total_full"   // from the server: components do not read, and together may not have more
 	droppedRejected    dropReason = "rejected"     // to the server: it could not read it
 	droppedServerLimit dropReason = "server_limit" // to the server: too large for it
 	droppedStop        dropReason = "shutdown"     // to the server: unsent when the collector stopped, and not kept
@@ -34,6 +35,7 @@ const (
 // Why a message of a component was refused, in a word of a closed set.
 const (
 	refusedFull         = "queue_full"
+	refusedTotal        = "total_full"
 	refusedTooLarge     = "too_large"
 	refusedMalformed    = "malformed"
 	refusedUnregistered = "unregistered"

@@ -373,7 +373,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampCustomDropped, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_custom_dropped",
-		metric.WithDescription("Custom messages that were lost. From the server because a component does not read (queue_full), to it because it could not read one (rejected), because one was too large for it (server_limit), at the end of the Collector (shutdown), or because what was kept was damaged or past the bounds (damaged, no_room). [Alpha]"),
+		metric.WithDescription("Custom messages that were lost. From the server because a component does not read (queue_full), or because all components together leave too much unread (total_full), to it because it could not read one (rejected), because one was too large for it (server_limit), at the end of the Collector (shutdown), or because what was kept was damaged or past the bounds (damaged, no_room). [Alpha]"),
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
@@ -391,7 +391,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampCustomRefused, err = builder.meter.Int64ObservableCounter(
 		"otelcol_opamp_custom_refused",
-		metric.WithDescription("Custom messages that a component offered and that were not taken. It knows and may try again where the queue was full. [Alpha]"),
+		metric.WithDescription("Custom messages that a component offered and that were not taken. It knows and may try again where its queue was full (queue_full), or all queues together were (total_full). [Alpha]"),
 		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)

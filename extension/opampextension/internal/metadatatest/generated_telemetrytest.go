@@ -86,7 +86,7 @@ func AssertEqualOpampCustomDelivered(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualOpampCustomDropped(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_opamp_custom_dropped",
-		Description: "Custom messages that were lost. From the server because a component does not read (queue_full), to it because it could not read one (rejected), because one was too large for it (server_limit), at the end of the Collector (shutdown), or because what was kept was damaged or past the bounds (damaged, no_room). [Alpha]",
+		Description: "Custom messages that were lost. From the server because a component does not read (queue_full), or because all components together leave too much unread (total_full), to it because it could not read one (rejected), because one was too large for it (server_limit), at the end of the Collector (shutdown), or because what was kept was damaged or past the bounds (damaged, no_room). [Alpha]",
 		Unit:        "{messages}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -130,7 +130,7 @@ func AssertEqualOpampCustomQueueSize(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualOpampCustomRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_opamp_custom_refused",
-		Description: "Custom messages that a component offered and that were not taken. It knows and may try again where the queue was full. [Alpha]",
+		Description: "Custom messages that a component offered and that were not taken. It knows and may try again where its queue was full (queue_full), or all queues together were (total_full). [Alpha]",
 		Unit:        "{messages}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
