@@ -5,10 +5,12 @@ package opampserverextension
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
@@ -18,6 +20,8 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
+	"github.com/otel-fleetview/fleetview/internal/gatewaystatus"
+	"github.com/otel-fleetview/fleetview/internal/ingestprogress"
 )
 
 // inFile is a configuration with a database.
@@ -53,6 +57,37 @@ func TestThePageIsRightAtOnceAfterARestart(t *testing.T) {
 	history := body(t, get(t, s.webURL()+"/api/v1/agents/"+a.uid.String()+"/history"))
 	assert.Contains(t, history, `"appeared"`)
 	assert.NotContains(t, history, `"lost"`, "our own outage is no fault of it")
+	require.NoError(t, s.Shutdown(context.Background()))
+}
+
+// How far a replay is, what was said, and what a gateway carries are there after a restart, with their age.
+func TestWhatWasSaidIsThereAfterARestart(t *testing.T) {
+	text := inFile(filepath.Join(t.TempDir(), "fleet.db"))
+	s := run(t, text, nopHost)
+	a := connect(t, s)
+	a.say(described("survivor"))
+	say := func(capability, kind string, v any) {
+		data, err := json.Marshal(v)
+		require.NoError(t, err)
+		a.say(&protobufs.AgentToServer{CustomMessage: &protobufs.CustomMessage{Capability: capability, Type: kind, Data: data}})
+	}
+	say(ingestprogress.Capability, ingestprogress.TypeProgress, ingestprogress.Progress{
+		Receiver: "aws_s3/replay", TelemetryType: "logs", Mode: "time_range", State: ingestprogress.StateCompleted, Percent: 100,
+		ObjectsListed: 41, ObjectsDone: 41, Began: 1, Updated: time.Now().UnixNano(),
+	})
+	say(gatewaystatus.Capability, gatewaystatus.TypeStatus, gatewaystatus.Status{Gateway: "opamp_gateway/edge", Agents: 12, Updated: time.Now().UnixNano()})
+	say("com.example.ping", "Pong", "hello")
+	pages := []string{"/api/v1/agents/" + a.uid.String(), "/agents/" + a.uid.String(), "/api/v1/agents/" + a.uid.String() + "/custom-messages", "/api/v1/topology", "/topology"}
+	words := []string{"aws_s3/replay", "aws_s3/replay", "com.example.ping", "opamp_gateway/edge", "opamp_gateway/edge"}
+	for i, page := range pages {
+		require.Contains(t, body(t, get(t, s.webURL()+page)), words[i], page)
+	}
+	require.NoError(t, s.Shutdown(context.Background()))
+
+	s = run(t, text, nopHost)
+	for i, page := range pages {
+		assert.Contains(t, body(t, get(t, s.webURL()+page)), words[i], page)
+	}
 	require.NoError(t, s.Shutdown(context.Background()))
 }
 

@@ -144,13 +144,16 @@ func TestNoSecretOfAForeignAgentIsKeptShownOrLogged(t *testing.T) {
 	for _, msg := range foreignReports(t, planted) {
 		a := connect(t, s)
 		a.say(msg)
+		for capability, data := range saidOf(msg) {
+			a.say(&protobufs.AgentToServer{CustomMessage: &protobufs.CustomMessage{Capability: capability, Data: data}})
+		}
 		agents = append(agents, a)
 	}
 	require.Greater(t, len(planted), 150)
 
 	seen := map[string][]byte{}
 	for _, a := range agents {
-		for _, page := range []string{"/api/v1/agents/" + a.uid.String(), "/api/v1/agents/" + a.uid.String() + "/history?limit=1000", "/agents/" + a.uid.String()} {
+		for _, page := range []string{"/api/v1/agents/" + a.uid.String(), "/api/v1/agents/" + a.uid.String() + "/custom-messages", "/api/v1/agents/" + a.uid.String() + "/history?limit=1000", "/agents/" + a.uid.String()} {
 			resp := get(t, s.webURL()+page)
 			require.Equal(t, 200, resp.StatusCode, page)
 			seen[page] = []byte(body(t, resp))
@@ -194,6 +197,20 @@ func TestNoSecretOfAForeignAgentIsKeptShownOrLogged(t *testing.T) {
 	seen["configs in the database"] = []byte(stored.String())
 	require.NoError(t, s.Shutdown(context.Background()))
 	look("after it stopped")
+	s = newServer(configOf(t, inFile(path)), settings)
+	require.NoError(t, s.Start(context.Background(), nopHost))
+	said := 0
+	for _, a := range agents { // what is compressed on disk, as it is read back
+		loaded, ok := s.fleet.Agent(a.uid)
+		require.True(t, ok)
+		for _, c := range loaded.Channels {
+			said++
+			require.Len(t, c.Last, 1)
+			seen["said "+a.uid.String()+" "+c.Capability] = c.Last[0].Data
+		}
+	}
+	require.Equal(t, 3*len(agents), said)
+	require.NoError(t, s.Shutdown(context.Background()))
 	seen["log"] = []byte(fmt.Sprint(logs.All()))
 
 	hits := 0
@@ -206,6 +223,19 @@ func TestNoSecretOfAForeignAgentIsKeptShownOrLogged(t *testing.T) {
 		}
 	}
 	t.Logf("%d secrets looked for in %d places (%d configs): %d found", len(planted), len(seen), configs, hits)
+}
+
+// saidOf is what an agent fails with, as custom messages: a text, a long one, and one that only begins as a text.
+func saidOf(msg *protobufs.AgentToServer) map[string][]byte {
+	var failures strings.Builder
+	for _, part := range msg.GetHealth().GetComponentHealthMap() {
+		failures.WriteString(part.GetLastError() + "\n")
+	}
+	return map[string][]byte{
+		"com.example.text": []byte(failures.String()),
+		"com.example.long": []byte(failures.String() + strings.Repeat("and more\n", 4000)),
+		"com.example.data": append([]byte(failures.String()+strings.Repeat("and more\n", 600)), 0xff),
+	}
 }
 
 // jsonText is a text as it stands in JSON.

@@ -55,7 +55,8 @@ type Agent struct {
 	// Problems is what Health says is wrong, the worst first.
 	Problems []Problem
 
-	own    int64 // bytes of what it shares with no other agent
+	said   uint64 // changes of Channels, Mail, Ingests and Gateways
+	own    int64  // bytes of what it shares with no other agent
 	talk   talk
 	masks  masks
 	search string // lower-cased text that [Agent.Mentions] looks into

@@ -154,6 +154,7 @@ func (a *Agent) strip(parts Parts) (lost Parts) {
 	}
 	if parts&PartMessages != 0 && len(a.Channels)+len(a.Ingests)+len(a.Gateways) > 0 {
 		a.Channels, a.Ingests, a.Gateways, lost = nil, nil, nil, lost|PartMessages
+		a.said++
 	}
 	if parts&PartHealth != 0 && a.Health.bulky() {
 		a.Health, lost = a.Health.brief(), lost|PartHealth

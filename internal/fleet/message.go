@@ -38,7 +38,7 @@ const (
 	MessageReceived  MessageFate = "received"  // from an agent
 	MessageDelivered MessageFate = "delivered" // handed to the agent's connection, or put into the answer to its poll
 	MessageQueued    MessageFate = "queued"    // it waits for the agent's next poll
-	MessageExpired   MessageFate = "expired"   // it waited, and the agent did not poll in time
+	MessageExpired   MessageFate = "expired"   // it waited, and the agent did not poll in time, or the server was restarted
 	MessageRefused   MessageFate = "refused"   // Post said no
 )
 
@@ -108,13 +108,16 @@ func (a *Agent) findChannel(capability string) (int, bool) {
 	})
 }
 
-// decodeMessage takes a message within its limits.
-func decodeMessage(c *cutter, m *protobufs.CustomMessage) *Message {
+// decodeMessage takes a message within its limits. begins is how its data begin, if not as they are.
+func decodeMessage(c *cutter, m *protobufs.CustomMessage, begins []byte) *Message {
 	out := &Message{
 		Capability: c.name(m.GetCapability()), Type: c.name(m.GetType()),
 		Direction: DirectionReceived, Fate: MessageReceived, Size: len(m.GetData()),
 	}
-	out.Data = beginning(m.GetData())
+	if begins == nil {
+		begins = m.GetData()
+	}
+	out.Data = beginning(begins)
 	if out.Truncated() {
 		c.note(CutMessageData)
 	}
@@ -125,6 +128,7 @@ func beginning(data []byte) []byte { return bytes.Clone(data[:min(len(data), max
 
 // keep adds a message, which nobody has seen yet, to what was said, and makes room for it.
 func (a *Agent) keep(m *Message) {
+	a.said++
 	a.Channels = slices.Clone(a.Channels) // the old ones are others' to look at
 	i, ok := a.findChannel(m.Capability)
 	if !ok && len(a.Channels) >= maxChannels {

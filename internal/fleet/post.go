@@ -92,6 +92,7 @@ func (f *Fleet) Post(uid opampwire.InstanceUID, p Posting, now time.Time) (Dispa
 	letter := &Letter{
 		Message: p.message(MessageQueued, now), Expires: now.Add(letterLife), data: slices.Clone(p.Data),
 	}
+	next.said++
 	next.Mail = append(slices.Clip(a.Mail), letter)
 	f.publishLocked(rec, &next, ChangedMail)
 	f.stats.Messages[MessageQueued]++

@@ -6,6 +6,7 @@ package fleet
 import (
 	"bytes"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -83,6 +84,8 @@ type masking struct {
 	// looked at in whole, as they were sent.
 	masked int
 	sizes  map[string]int
+	// begins is how its custom message begins, where that was too big to be looked at in whole.
+	begins []byte
 }
 
 // clean takes the secrets out of msg, in its place.
@@ -113,7 +116,7 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 	c.attributes(msg.GetAgentDescription().GetIdentifyingAttributes())
 	c.attributes(msg.GetAgentDescription().GetNonIdentifyingAttributes())
 	c.health(msg.GetHealth(), 0)
-	c.message(msg.GetCustomMessage())
+	out.begins = c.message(msg.GetCustomMessage())
 	return out
 }
 
@@ -274,11 +277,32 @@ func (c *cleaner) value(key string, v *protobufs.AnyValue, depth int) {
 }
 
 // message masks the data of a custom message, if it is a text. One that has a form of its own is decoded, and shown,
-// by the room that knows it.
-func (c *cleaner) message(m *protobufs.CustomMessage) {
-	if data := m.GetData(); len(data) > 0 && len(data) <= maxCleanText && utf8.Valid(data) {
-		if out := c.text(string(data)); out != string(data) {
+// by the room that knows it. Of one that only begins as a text, or is too big to be looked at in whole, it returns what may
+// be kept.
+func (c *cleaner) message(m *protobufs.CustomMessage) (begins []byte) {
+	data := m.GetData()
+	text := textOf(data[:min(len(data), maxCleanText+utf8.UTFMax)])
+	switch out := c.text(text); {
+	case len(text) > maxCleanText:
+		return []byte(out)
+	case len(text) == len(data):
+		if out != text {
 			m.Data = []byte(out)
 		}
+	case text != "":
+		return slices.Concat([]byte(out), data[len(text):min(len(data), len(text)+maxMessageData)])
 	}
+	return nil
+}
+
+// textOf is the beginning of data that is UTF-8.
+func textOf(data []byte) string {
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			return string(data[:i])
+		}
+		i += n
+	}
+	return string(data)
 }

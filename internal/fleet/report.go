@@ -63,9 +63,9 @@ func decode(msg *protobufs.AgentToServer, l Limits, m masking) report {
 		r.custom = &names
 		r.noteCuts(c)
 	}
-	if m := msg.GetCustomMessage(); m != nil {
+	if cm := msg.GetCustomMessage(); cm != nil {
 		c := newCutter(l)
-		r.message, r.ingest, r.gateway = decodeMessage(c, m), decodeIngest(c, m), decodeGateway(c, m)
+		r.message, r.ingest, r.gateway = decodeMessage(c, cm, m.begins), decodeIngest(c, cm), decodeGateway(c, cm)
 		r.noteCuts(c)
 	}
 	return r

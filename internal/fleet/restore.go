@@ -41,6 +41,7 @@ func (f *Fleet) Leave(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leaving = true
+	f.showNewsLocked(now) // nobody ticks any more
 	f.recordLocked(Event{At: now, Kind: EventServer, To: "stopped"})
 }
 

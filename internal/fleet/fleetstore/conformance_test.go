@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -210,6 +211,58 @@ func TestConformWritesWhoWasHeard(t *testing.T) {
 	})
 }
 
+// saying is a heartbeat with a custom message.
+func saying(name string, seq uint64, text string) *protobufs.AgentToServer {
+	msg := heartbeat(name, seq)
+	msg.CustomMessage = &protobufs.CustomMessage{Capability: "x.y", Type: "t", Data: []byte(text)}
+	return msg
+}
+
+// saidBy is what a store has to keep of what an agent said.
+func saidBy(t *testing.T, f *fleet.Fleet, name string) Said {
+	t.Helper()
+	body, err := agentOf(t, f, name).MarshalSaid()
+	require.NoError(t, err)
+	return Said{UID: uidOf(name), Body: body}
+}
+
+func TestConformWritesWhatWasSaid(t *testing.T) {
+	conform(t, func(t *testing.T, s Store, reopen func() Store) {
+		f := fleetOf("a", "b", "c")
+		require.NoError(t, s.Write(ctx, all(f)))
+		said := func() map[opampwire.InstanceUID][]*fleet.Channel {
+			s = reopen()
+			loaded, err := s.Load(ctx)
+			require.NoError(t, err)
+			assert.Zero(t, loaded.Unreadable)
+			out := map[opampwire.InstanceUID][]*fleet.Channel{}
+			for _, a := range loaded.Agents {
+				out[a.UID] = a.Channels
+			}
+			return out
+		}
+		f.Report(connOf(1), saying("a", 1, "one"), testNow)
+		f.Report(connOf(2), saying("b", 1, "two"), testNow)
+		require.NoError(t, s.WriteSaid(ctx, []Said{saidBy(t, f, "a"), saidBy(t, f, "b"), {UID: uidOf("nobody"), Body: []byte("{}")}, {UID: uidOf("nor him")}}))
+		got := said()
+		require.Len(t, got, 3)
+		assert.Equal(t, agentOf(t, f, "a").Channels, got[uidOf("a")])
+		assert.Equal(t, agentOf(t, f, "b").Channels, got[uidOf("b")])
+		assert.Empty(t, got[uidOf("c")])
+
+		f.Report(connOf(1), saying("a", 2, "more"), testNow)
+		require.NoError(t, s.WriteSaid(ctx, []Said{saidBy(t, f, "a"), {UID: uidOf("b")}, {UID: uidOf("c"), Body: []byte("damaged")}}))
+		got = said()
+		require.Len(t, got, 3, "what can't be read costs nobody the agent")
+		assert.Equal(t, agentOf(t, f, "a").Channels, got[uidOf("a")])
+		assert.Empty(t, got[uidOf("b")])
+		assert.Empty(t, got[uidOf("c")])
+
+		require.NoError(t, s.Write(ctx, Batch{Removed: []opampwire.InstanceUID{uidOf("a")}, Agents: []Change{changeOf(Kept{}, agentOf(t, f, "a"))}}))
+		assert.Empty(t, said()[uidOf("a")], "it went with the agent")
+	})
+}
+
 // history is a log with something of everything.
 func history(n int) (out []fleet.Event) {
 	kinds := fleet.EventKinds()
@@ -362,6 +415,7 @@ func TestConformEndsWithItsContext(t *testing.T) {
 		_, err = s.Prune(ended, testNow, 1)
 		require.Error(t, err)
 		require.Error(t, s.WriteHeard(ended, []fleet.Heard{{UID: uidOf("a")}}))
+		require.Error(t, s.WriteSaid(ended, []Said{{UID: uidOf("a"), Body: []byte("{}")}}))
 		loaded, err := s.Load(ctx)
 		require.NoError(t, err)
 		assert.Empty(t, loaded.Agents)

@@ -34,6 +34,8 @@ type Settings struct {
 	Window time.Duration
 	// CheckpointEvery is how often it is written when agents were last heard. Default 1 minute.
 	CheckpointEvery time.Duration
+	// SaidEvery is how often it is written what agents said by custom messages. Default 10 seconds.
+	SaidEvery time.Duration
 	// PruneEvery is how often what is too old is looked for. Default 1 minute.
 	PruneEvery time.Duration
 	// Logger gets what went wrong, once a minute at most. Default none.
@@ -45,6 +47,8 @@ type Settings struct {
 const (
 	// batchRows is how many agents, and how many events, one transaction has at most.
 	batchRows = 1000
+	// saidRows is of how many agents one transaction says what they said: each may have said a hundred kilobytes.
+	saidRows = 100
 	// pruneRows is how many rows of a kind are deleted at a time: briefly, for writes wait.
 	pruneRows = 500
 	// firstRetry and lastRetry bound the time between attempts to write again.
@@ -86,6 +90,7 @@ type Keeper struct {
 	surplus  []opampwire.InstanceUID // were loaded and not taken in: they are to be removed
 	event    uint64                  // events up to this ID were written
 	position fleet.Position          // agents up to this were written
+	said     fleet.Position          // what agents said up to this was written
 	lost     uint64                  // events of which it is written that they are lost
 	heard    time.Time               // when agents were last heard is written up to this
 	damaged  error                   // why the store can't be used any more
@@ -103,6 +108,9 @@ func NewKeeper(f *fleet.Fleet, s Settings) *Keeper {
 	}
 	if s.CheckpointEvery <= 0 {
 		s.CheckpointEvery = time.Minute
+	}
+	if s.SaidEvery <= 0 {
+		s.SaidEvery = 10 * time.Second
 	}
 	if s.PruneEvery <= 0 {
 		s.PruneEvery = time.Minute
@@ -151,7 +159,7 @@ func (k *Keeper) Stop(ctx context.Context) error {
 		err = errNeverWritten
 	} else {
 		if err = k.flush(ctx); err == nil {
-			err = k.checkpoint(ctx)
+			err = errors.Join(k.checkpoint(ctx), k.writeSaid(ctx))
 		}
 		err = errors.Join(err, k.close())
 	}

@@ -41,16 +41,21 @@ func (k *Keeper) adopt(loaded Loaded) {
 	before := k.fleet.Position()
 	empty := before.Version == 0
 	k.fleet.Restore(loaded.Agents, loaded.LastEvent, time.Now())
-	k.event, k.position = loaded.LastEvent, fleet.Position{}
+	k.event, k.position, k.said = loaded.LastEvent, fleet.Position{}, fleet.Position{}
 	if empty {
 		k.position = k.fleet.Position()
+		k.said = k.position
 	}
 	clear(k.kept)
 	for _, a := range loaded.Agents {
-		k.kept[a.UID] = keptOf(a) // with no version where the fleet knew better
-		if _, taken := k.fleet.Agent(a.UID); !taken {
+		kept := keptOf(a) // with no version where the fleet knew better
+		switch is, taken := k.fleet.Agent(a.UID); {
+		case !taken:
 			k.surplus = append(k.surplus, a.UID)
+		case is == a:
+			kept.Said = a.Said()
 		}
+		k.kept[a.UID] = kept
 	}
 }
 
@@ -72,7 +77,7 @@ func (k *Keeper) openAnew(ctx context.Context, why error) error {
 		zap.String("store", k.settings.Name), zap.String("damaged", where), zap.Error(why))
 	// Nothing of memory is in the new one.
 	clear(k.kept)
-	k.surplus, k.position, k.heard = nil, fleet.Position{}, time.Time{}
+	k.surplus, k.position, k.said, k.heard = nil, fleet.Position{}, fleet.Position{}, time.Time{}
 	k.setStore(s)
 	k.fleet.Note("started", "with a new database; the damaged one is "+where, time.Now())
 	return nil

@@ -53,6 +53,8 @@ func (k *Keeper) work(ctx context.Context, watcher *fleet.Watcher) error {
 	k.recovered()
 	checkpoint := time.NewTicker(k.settings.CheckpointEvery)
 	defer checkpoint.Stop()
+	said := time.NewTicker(k.settings.SaidEvery)
+	defer said.Stop()
 	prune := time.NewTicker(k.settings.PruneEvery)
 	defer prune.Stop()
 	for {
@@ -65,6 +67,8 @@ func (k *Keeper) work(ctx context.Context, watcher *fleet.Watcher) error {
 			err = k.flush(ctx)
 		case <-checkpoint.C:
 			err = k.checkpoint(ctx)
+		case <-said.C:
+			err = k.writeSaid(ctx)
 		case <-prune.C:
 			err = k.prune(ctx, time.Now())
 		}
@@ -119,7 +123,7 @@ func (k *Keeper) writeUnkept(ctx context.Context, u fleet.Keeping) error {
 			return err
 		}
 		if len(b.Events)+len(b.Removed)+len(b.Agents) > 0 {
-			if err := k.write(ctx, b); err != nil {
+			if err := k.write(ctx, func(s Store) error { return s.Write(ctx, b) }); err != nil {
 				return err
 			}
 			k.wrote(b)
@@ -177,13 +181,14 @@ func (k *Keeper) changes(agents []*fleet.Agent) (out []Change, rest []*fleet.Age
 func (k *Keeper) keptOf(c *Change) Kept {
 	is := keptOf(c.Is)
 	is.State = max(1, maphash.Bytes(k.seed, c.State))
+	is.Said = c.Kept.Said // that is written apart
 	return is
 }
 
-// write makes room once, where there is none.
-func (k *Keeper) write(ctx context.Context, b Batch) error {
+// write writes to the store, and makes room once, where there is none.
+func (k *Keeper) write(ctx context.Context, to func(Store) error) error {
 	s := k.opened()
-	err := s.Write(ctx, b)
+	err := to(s)
 	if !errors.Is(err, ErrFull) {
 		return err
 	}
@@ -194,7 +199,7 @@ func (k *Keeper) write(ctx context.Context, b Batch) error {
 	k.mu.Lock()
 	k.stats.Trimmed += uint64(n)
 	k.mu.Unlock()
-	return s.Write(ctx, b)
+	return to(s)
 }
 
 func (k *Keeper) wrote(b Batch) {
@@ -216,11 +221,43 @@ func (k *Keeper) checkpoint(ctx context.Context) error {
 	const overlap = time.Second // a report that was stamped before now may yet be folded in
 	now := time.Now()
 	for list := range slices.Chunk(k.fleet.HeardSince(k.heard), 10*batchRows) {
-		if err := k.opened().WriteHeard(ctx, list); err != nil {
+		if err := k.write(ctx, func(s Store) error { return s.WriteHeard(ctx, list) }); err != nil {
 			return err
 		}
 	}
 	k.heard = now.Add(-overlap)
+	return nil
+}
+
+// writeSaid writes what agents said since it was written last.
+func (k *Keeper) writeSaid(ctx context.Context) error {
+	if err := k.flush(ctx); err != nil { // nothing can be said of who is not there
+		return err
+	}
+	upTo := k.position // who is new since then comes next time
+	agents := slices.DeleteFunc(k.fleet.Since(k.said).Agents, func(a *fleet.Agent) bool {
+		kept := k.kept[a.UID]
+		return kept.Version == 0 || kept.Said == a.Said()
+	})
+	for part := range slices.Chunk(agents, saidRows) {
+		list := make([]Said, 0, len(part))
+		for _, a := range part {
+			body, err := a.MarshalSaid()
+			if err != nil {
+				return err
+			}
+			list = append(list, Said{UID: a.UID, Body: body})
+		}
+		if err := k.write(ctx, func(s Store) error { return s.WriteSaid(ctx, list) }); err != nil {
+			return err
+		}
+		for _, a := range part {
+			kept := k.kept[a.UID]
+			kept.Said = a.Said()
+			k.kept[a.UID] = kept
+		}
+	}
+	k.said = upTo
 	return nil
 }
 

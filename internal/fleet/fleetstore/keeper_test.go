@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -107,25 +106,90 @@ func TestOfAnAgentTheLastStateIsWritten(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotKeptCausesNoStatement(t *testing.T) {
+// An agent may say something each second: that is written every ten, and changes nothing else of it.
+func TestWhatIsSaidIsWrittenTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, f := newFakeStore(), fleet.New(fleet.Settings{})
-		keep(t, f, Settings{Open: store.open})
+		keep(t, f, Settings{Open: store.open, CheckpointEvery: time.Hour})
 		f.Report(connOf(1), fullReport("a", 0), time.Now())
+		f.Report(connOf(2), fullReport("b", 0), time.Now())
 		time.Sleep(time.Second)
 		var before int
 		store.look(func(s *fakeStore) { before = s.writes })
 		position := f.Position()
-		for seq := uint64(1); seq <= 20; seq++ {
-			msg := heartbeat("a", seq)
-			msg.CustomMessage = &protobufs.CustomMessage{Capability: "x.y", Type: "t", Data: []byte{byte(seq)}}
-			f.Report(connOf(1), msg, time.Now())
+		for seq := uint64(1); seq <= 30; seq++ {
+			f.Report(connOf(1), saying("a", seq, fmt.Sprint("text ", seq)), time.Now())
 			f.Tick(time.Now())
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		require.NotEqual(t, position, f.Position(), "people see it")
-		store.look(func(s *fakeStore) { assert.Equal(t, before, s.writes) })
+		store.look(func(s *fakeStore) {
+			assert.Equal(t, before+3, s.writes)
+			assert.Len(t, s.said, 3)
+			assert.Contains(t, string(s.said[2].Body), "text 29")
+		})
+		time.Sleep(time.Hour - time.Minute)
+		synctest.Wait()
+		store.look(func(s *fakeStore) { assert.Equal(t, before+4, s.writes, "the last of it, and then nothing") })
 	})
+}
+
+// What was said while the store failed, or was another one, is written when there is one.
+func TestWhatWasSaidIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, f := newFakeStore(), fleet.New(fleet.Settings{})
+		k := keep(t, f, Settings{Open: store.open})
+		f.Report(connOf(1), fullReport("a", 0), time.Now())
+		time.Sleep(time.Second)
+		store.failWith(errBroken)
+		f.Report(connOf(1), saying("a", 1, "while it failed"), time.Now())
+		time.Sleep(time.Minute)
+		store.failWith(nil)
+		store.look(func(s *fakeStore) { s.said = nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		store.look(func(s *fakeStore) {
+			require.Len(t, s.said, 1)
+			assert.Contains(t, string(s.said[0].Body), "while it failed")
+		})
+
+		f.Report(connOf(1), saying("a", 2, "last words"), time.Now())
+		f.Leave(time.Now())
+		require.NoError(t, k.Stop(ctx))
+		store.look(func(s *fakeStore) {
+			require.Len(t, s.said, 2)
+			assert.Contains(t, string(s.said[1].Body), "last words")
+		})
+	})
+}
+
+// A new file in place of a damaged one has what was said before, and what was read from the damaged one.
+func TestWhatWasSaidOutlivesADamagedFile(t *testing.T) {
+	path := pathIn(t)
+	f := fleet.New(fleet.Settings{})
+	k := NewKeeper(f, Settings{Open: opener(path)})
+	require.NoError(t, k.Start(ctx))
+	f.Report(connOf(1), fullReport("a", 0), time.Now())
+	f.Report(connOf(1), saying("a", 1, "long ago"), time.Now())
+	require.NoError(t, k.Stop(ctx))
+
+	f = fleet.New(fleet.Settings{})
+	k = NewKeeper(f, Settings{Open: opener(path), SetAside: func(now time.Time) (string, error) { return SetAside(path, now) }})
+	require.NoError(t, k.Start(ctx))
+	require.Equal(t, []byte("long ago"), agentOf(t, f, "a").Channel("x.y").Last[0].Data)
+	k.stop() // its goroutine; what follows is what that would do
+	k.running.Wait()
+	k.failed(ErrDamaged)
+	require.NoError(t, k.open(ctx))
+	require.NoError(t, k.Stop(ctx))
+
+	s := openFile(t, path)
+	loaded, err := s.Load(ctx)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Len(t, loaded.Agents, 1)
+	assert.Equal(t, []byte("long ago"), loaded.Agents[0].Channel("x.y").Last[0].Data)
 }
 
 func TestWhenItFailsAgentsAreServedAndItCatchesUp(t *testing.T) {

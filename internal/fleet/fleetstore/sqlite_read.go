@@ -27,8 +27,9 @@ func (s *sqliteStore) load(ctx context.Context) (out Loaded, err error) {
 	}
 	shared := contents{store: s, configs: map[fleet.Sum]*fleet.Config{}, lists: map[fleet.Sum]*fleet.Components{}}
 	rows, err := s.read.QueryContext(ctx, `SELECT agents.uid, agents.config, agents.components, agent_state.body,
-		agent_seen.last_seen, agent_seen.seq, agent_seen.synced, agent_seen.pause, agent_seen.pauses
+		agent_seen.last_seen, agent_seen.seq, agent_seen.synced, agent_seen.pause, agent_seen.pauses, agent_said.body
 		FROM agents JOIN agent_state ON agent_state.agent = agents.id JOIN agent_seen ON agent_seen.agent = agents.id
+		LEFT JOIN agent_said ON agent_said.agent = agents.id
 		ORDER BY agents.id`)
 	if err != nil {
 		return out, err
@@ -49,10 +50,10 @@ func (s *sqliteStore) load(ctx context.Context) (out Loaded, err error) {
 }
 
 func scanAgent(ctx context.Context, rows *sql.Rows, shared *contents) (*fleet.Agent, error) {
-	var uid, config, list, body []byte
+	var uid, config, list, body, said []byte
 	var h fleet.Heard
 	var lastSeen, seq, pause int64
-	if err := rows.Scan(&uid, &config, &list, &body, &lastSeen, &seq, &h.Synced, &pause, &h.Pauses); err != nil {
+	if err := rows.Scan(&uid, &config, &list, &body, &lastSeen, &seq, &h.Synced, &pause, &h.Pauses, &said); err != nil {
 		return nil, err
 	}
 	var err error
@@ -72,7 +73,14 @@ func scanAgent(ctx context.Context, rows *sql.Rows, shared *contents) (*fleet.Ag
 	if err != nil {
 		return nil, err
 	}
-	return fleet.Unmarshal(raw, h, c, l)
+	a, err := fleet.Unmarshal(raw, h, c, l)
+	if err != nil || said == nil {
+		return a, err
+	}
+	if raw, err = shared.store.packer.unpack(said); err == nil {
+		_ = a.RestoreSaid(raw, time.Now()) // what can't be read was never said; the agent is there all the same
+	}
+	return a, nil
 }
 
 // contents are what agents share, each read once.

@@ -59,6 +59,30 @@ func TestANewerSchemaIsLeftAlone(t *testing.T) {
 	assert.ErrorContains(t, err, fmt.Sprintf("its schema is %d, this program knows %d", schemaVersion()+1, schemaVersion()))
 }
 
+// A file of the first schema goes on to be used.
+func TestAnOlderSchemaIsBroughtUpToNow(t *testing.T) {
+	path := pathIn(t)
+	s := openFile(t, path)
+	f := fleetOf("a")
+	require.NoError(t, s.Write(ctx, all(f)))
+	require.NoError(t, s.Close())
+	db := raw(t, path)
+	for _, text := range []string{"DROP TABLE agent_said", "DELETE FROM schema_versions WHERE version > 1"} {
+		_, err := db.Exec(text)
+		require.NoError(t, err)
+	}
+	require.NoError(t, db.Close())
+
+	s = openFile(t, path)
+	f.Report(connOf(1), saying("a", 1, "one"), testNow)
+	require.NoError(t, s.WriteSaid(ctx, []Said{saidBy(t, f, "a")}))
+	loaded, err := s.Load(ctx)
+	require.NoError(t, err)
+	require.Len(t, loaded.Agents, 1)
+	assert.Equal(t, agentOf(t, f, "a").Channels, loaded.Agents[0].Channels)
+	require.NoError(t, s.Close())
+}
+
 func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	for name, write := range map[string]func(path string){
 		"text": func(path string) {

@@ -84,6 +84,7 @@ func (w *writing) remove(uid opampwire.InstanceUID) {
 		"DELETE FROM attributes WHERE agent = ?",
 		"DELETE FROM agent_state WHERE agent = ?",
 		"DELETE FROM agent_seen WHERE agent = ?",
+		"DELETE FROM agent_said WHERE agent = ?",
 		"DELETE FROM agents WHERE id = ?",
 	} {
 		w.exec(text, id)
@@ -198,6 +199,23 @@ func (s *sqliteStore) WriteHeard(ctx context.Context, list []fleet.Heard) error 
 			FROM heard JOIN agents ON agents.uid = heard.uid WHERE true
 			ON CONFLICT (agent) DO UPDATE SET last_seen = excluded.last_seen, seq = excluded.seq,
 			synced = excluded.synced, pause = excluded.pause, pauses = excluded.pauses`, args...)
+	}
+	return sqliteError(w.end())
+}
+
+// WriteSaid keeps what agents said.
+func (s *sqliteStore) WriteSaid(ctx context.Context, list []Said) error {
+	w, err := s.begin(ctx)
+	if err != nil {
+		return sqliteError(err)
+	}
+	for _, said := range list {
+		if len(said.Body) == 0 {
+			w.exec("DELETE FROM agent_said WHERE agent = (SELECT id FROM agents WHERE uid = ?)", said.UID.Bytes())
+			continue
+		}
+		w.exec(`INSERT INTO agent_said (agent, body) SELECT id, ? FROM agents WHERE uid = ?
+			ON CONFLICT (agent) DO UPDATE SET body = excluded.body`, s.packer.pack(said.Body), said.UID.Bytes())
 	}
 	return sqliteError(w.end())
 }

@@ -21,6 +21,8 @@ type Store interface {
 	Write(ctx context.Context, b Batch) error
 	// WriteHeard keeps who was heard when. Whoever is not known is passed over.
 	WriteHeard(ctx context.Context, list []fleet.Heard) error
+	// WriteSaid keeps what agents said by custom messages. Whoever is not known is passed over.
+	WriteSaid(ctx context.Context, list []Said) error
 	// Events answers a query, as [fleet.Fleet.Events] does from memory.
 	Events(ctx context.Context, q fleet.EventQuery) (fleet.EventPage, error)
 	// Config returns an effective config that an agent has, or had and left no longer ago than events are kept; nil
@@ -52,6 +54,12 @@ type Batch struct {
 	Agents  []Change
 }
 
+// Said is what an agent said, as [fleet.Agent.MarshalSaid] wrote it; with no Body it said nothing, or it was given up.
+type Said struct {
+	UID  opampwire.InstanceUID
+	Body []byte
+}
+
 // Change is an agent, and what the store has of it already.
 type Change struct {
 	Kept Kept
@@ -63,6 +71,7 @@ type Change struct {
 // Kept is what was written of an agent. It shares all with the agent, and takes no memory of its own.
 type Kept struct {
 	Version     uint64 // 0: nothing
+	Said        uint64 // [fleet.Agent.Said] of what was written with [Store.WriteSaid]
 	State       uint64 // a hash of Change.State, good for this process only; 0 where it is not known
 	Description *fleet.Description
 	Health      *fleet.Health

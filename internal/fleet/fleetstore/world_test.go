@@ -108,6 +108,7 @@ type fakeStore struct {
 	events  []fleet.Event
 	agents  map[opampwire.InstanceUID]*fleet.Agent
 	heard   []fleet.Heard
+	said    []Said
 	writes  int // calls of Write and WriteHeard
 	written []time.Time
 	pruned  []time.Time
@@ -159,6 +160,14 @@ func (f *fakeStore) WriteHeard(_ context.Context, list []fleet.Heard) error {
 	defer f.mu.Unlock()
 	f.writes++
 	f.heard = append(f.heard, list...)
+	return f.fail
+}
+
+func (f *fakeStore) WriteSaid(_ context.Context, list []Said) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writes++
+	f.said = append(f.said, list...)
 	return f.fail
 }
 
