@@ -147,8 +147,11 @@ func (c *column) verdicts(match func(string) bool) []bool {
 }
 
 // text is the one value of a slot of a column that has at most one.
-func (c *column) text(slot int) string {
-	if members := c.members[c.of[slot]]; len(members) > 0 {
+func (c *column) text(slot int) string { return c.textOf(c.of[slot]) }
+
+// textOf is the one value of a set that has at most one.
+func (c *column) textOf(set uint32) string {
+	if members := c.members[set]; len(members) > 0 {
 		return c.values.texts[members[0]]
 	}
 	return ""

@@ -46,22 +46,11 @@ func (s source) Keys(part string, n int) []fleetquery.Count {
 	s.index.Refresh()
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	c := s.index.columns[sideAttribute]
-	counts := map[string]int{}
-	for set, members := range c.members {
-		if set == 0 || c.sets.users[set] == 0 {
-			continue
-		}
-		for _, v := range members {
-			key, _, _ := strings.Cut(c.values.texts[v], "\x00")
-			if strings.Contains(strings.ToLower(key), part) {
-				counts[key] += int(c.sets.users[set])
-			}
-		}
-	}
 	best := newBest(n, compareCounts)
-	for key, count := range counts {
-		best.offer(ValueCount{Value: key, Count: count})
+	for key, count := range s.index.keys {
+		if strings.Contains(strings.ToLower(key), part) {
+			best.offer(ValueCount{Value: key, Count: count})
+		}
 	}
 	var out []fleetquery.Count
 	for _, v := range best.sorted() {

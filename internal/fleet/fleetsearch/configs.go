@@ -51,9 +51,10 @@ type ConfigsRequest struct {
 // Configs answers a [ConfigsRequest].
 type Configs struct {
 	Families []Family
-	// Distinct counts families, Configs different configs, Agents those that told one, None those that didn't.
-	Distinct, Configs, Agents, None int
-	Position                        fleet.Position
+	// Distinct counts families, Configs different configs, Agents those that told one, None those that didn't, and Known
+	// all agents of the fleet.
+	Distinct, Configs, Agents, None, Known int
+	Position                               fleet.Position
 }
 
 const (
@@ -68,25 +69,18 @@ func (x *Index) Configs(r ConfigsRequest) Configs {
 	}
 	slots, done := x.find(r.Query, r.Now)
 	defer done()
-	out := Configs{Position: x.position}
-	families := map[string]*familyGroup{}
-	hashes := map[string]struct{}{}
+	out := Configs{Known: len(x.slots), Position: x.position}
+	g := newConfigGroups(x)
 	for _, slot := range slots {
-		f := x.rows[slot].facts
-		if f == nil {
+		if x.rows[slot].facts == nil {
 			out.None++
 			continue
 		}
 		out.Agents++
-		hashes[f.Hash] = struct{}{}
-		g := families[f.Family]
-		if g == nil {
-			g = &familyGroup{label: f.Label, variants: map[string]*variantGroup{}}
-			families[f.Family] = g
-		}
-		g.add(x, slot, f)
+		g.add(slot)
 	}
-	out.Distinct, out.Configs = len(families), len(hashes)
+	families := g.families
+	out.Distinct, out.Configs = len(families), g.configs
 	major := x.majorities()
 	best := newBest(r.Limit, func(a, b Family) int {
 		if a.Agents != b.Agents {
@@ -111,26 +105,77 @@ type familyGroup struct {
 }
 
 type variantGroup struct {
+	family   *familyGroup
+	facts    *facts // of one of its configs
 	agents   int
-	facts    *facts
-	hashes   map[string]int
-	versions map[string]int
+	hash     string // of the config that most run
+	most     int    // how many those are
+	distinct int
+	versions map[uint32]int // by set
 	sample   []*fleet.Agent
 }
 
-func (g *familyGroup) add(x *Index, slot int, f *facts) {
-	g.agents++
-	v := g.variants[f.Variant]
-	if v == nil {
-		v = &variantGroup{facts: f, hashes: map[string]int{}, versions: map[string]int{}}
-		g.variants[f.Variant] = v
+// configGroups gathers agents by what they run. Hashes are long, and mostly nobody else has the same: they are looked at
+// once for each set of the index, not for each agent.
+type configGroups struct {
+	index     *Index
+	families  map[string]*familyGroup
+	configs   int
+	byConfig  []configGroup   // by set
+	byVariant []*variantGroup // by set, the last that was seen
+}
+
+type configGroup struct {
+	variant *variantGroup
+	agents  int
+}
+
+func newConfigGroups(x *Index) *configGroups {
+	return &configGroups{
+		index: x, families: map[string]*familyGroup{},
+		byConfig:  make([]configGroup, len(x.columns[sideConfig].members)),
+		byVariant: make([]*variantGroup, len(x.columns[sideVariant].members)),
 	}
+}
+
+func (g *configGroups) add(slot int) {
+	x, f := g.index, g.index.rows[slot].facts
+	c := &g.byConfig[x.columns[sideConfig].of[slot]]
+	if c.variant == nil {
+		g.configs++
+		c.variant = g.variantOf(slot, f)
+		c.variant.distinct++
+	}
+	v := c.variant
+	v.family.agents++
 	v.agents++
-	v.hashes[f.Hash]++
-	v.versions[x.columns[sideVersion].text(slot)]++
+	v.versions[x.columns[sideVersion].of[slot]]++
+	c.agents++
+	if c.agents > v.most || (c.agents == v.most && f.Hash < v.hash) {
+		v.hash, v.most = f.Hash, c.agents
+	}
 	if len(v.sample) < maxSample {
 		v.sample = append(v.sample, x.rows[slot].agent)
 	}
+}
+
+func (g *configGroups) variantOf(slot int, f *facts) *variantGroup {
+	set := g.index.columns[sideVariant].of[slot]
+	if v := g.byVariant[set]; v != nil && v.facts.Family == f.Family {
+		return v
+	}
+	family := g.families[f.Family]
+	if family == nil {
+		family = &familyGroup{label: f.Label, variants: map[string]*variantGroup{}}
+		g.families[f.Family] = family
+	}
+	v := family.variants[f.Variant]
+	if v == nil {
+		v = &variantGroup{family: family, facts: f, versions: map[uint32]int{}}
+		family.variants[f.Variant] = v
+	}
+	g.byVariant[set] = v
+	return v
 }
 
 func (x *Index) fill(f *Family, g *familyGroup) {
@@ -144,10 +189,9 @@ func (x *Index) fill(f *Family, g *familyGroup) {
 		if f.Majority != "" && id != f.Majority {
 			f.Drifted += v.agents
 		}
-		hash := topOf(v.hashes)[0].Value
 		best.offer(Variant{
-			ID: id, Agents: v.agents, Hash: hash, Distinct: len(v.hashes), Findings: v.facts.Findings,
-			Versions: topOf(v.versions), Sample: v.sample,
+			ID: id, Agents: v.agents, Hash: v.hash, Distinct: v.distinct, Findings: v.facts.Findings,
+			Versions: x.topSets(x.columns[sideVersion], v.versions), Sample: v.sample,
 		})
 	}
 	f.Variants = best.sorted()
@@ -176,6 +220,15 @@ func (c Config) Text() string {
 	return ""
 }
 
+// topSets is topOf of a column that has one value an agent, of which none is the empty one.
+func (x *Index) topSets(c *column, counts map[uint32]int) []ValueCount {
+	best := newBest(maxShares, compareCounts)
+	for set, n := range counts {
+		best.offer(ValueCount{Value: c.textOf(set), Count: n})
+	}
+	return best.sorted()
+}
+
 // minHash is the least of a hash that names a config.
 const minHash = 4
 
@@ -192,6 +245,14 @@ func (x *Index) Config(prefix string) (Config, bool) {
 		return Config{}, false
 	}
 	return x.newConfig(f), true
+}
+
+// Runs reports whether an agent runs the config of a hash, as a whole.
+func (x *Index) Runs(hash string) bool {
+	x.Refresh()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.facts[hash] != nil
 }
 
 func (x *Index) factsOf(prefix string) *facts {

@@ -111,7 +111,7 @@ func (x *Index) apply(slot int, prev, next *fleet.Agent) {
 		one(sideName, cut(next.ServiceName()))
 		one(sideVersion, cut(next.ServiceVersion()))
 		one(sideHost, cut(next.HostName()))
-		x.columns[sideAttribute].put(slot, attributesOf(next.Description))
+		x.putAttributes(slot, attributesOf(next.Description))
 	}
 	healthy := r.fresh || next.Health != prev.Health
 	if healthy {

@@ -104,8 +104,12 @@ func (x *Index) compileTermLocked(t fleetquery.Term, now time.Time) (out term, s
 		out.looks = []look{{of: c.of, sets: c.verdicts(func(variant string) bool { return match(word(variant)) })}}
 		return out, false
 	case fleetquery.FacetAttribute:
-		match, prefix := t.Match(), strings.ToLower(t.Key)+"\x00"
-		c := x.columns[sideAttribute]
+		match, key := t.Match(), strings.ToLower(t.Key)
+		if k := x.keyed[key]; k != nil {
+			out.looks = []look{{of: k.column.of, sets: k.column.verdicts(match)}}
+			return out, false
+		}
+		c, prefix := x.columns[sideAttribute], key+"\x00"
 		out.looks = []look{{of: c.of, sets: c.verdicts(func(text string) bool {
 			return hasPrefixFold(text, prefix) && match(text[len(prefix):])
 		})}}

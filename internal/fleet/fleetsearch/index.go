@@ -6,6 +6,7 @@ package fleetsearch
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -24,12 +25,16 @@ type Index struct {
 	rows     []row // by slot; one without an agent is free
 	free     []int
 	columns  [sides]*column
+	keyed    map[string]*keyed // by the key of an attribute, in small letters
+	keys     map[string]int    // of attributes, as they are told; an agent that tells one twice counts twice
 	facts    map[string]*facts // of configs, by hash
 	variants map[kinship]int   // how many agents run a variant of a family
 
 	// Guarded by mu, remembered to spare work.
 	problemTexts map[rawProblem]string
 	available    map[*fleet.Components][]string
+
+	questions atomic.Uint64 // that asked for attributes
 }
 
 // row is what is known of an agent besides its columns.
@@ -57,6 +62,7 @@ func New(f *fleet.Fleet) *Index {
 func (x *Index) clear() {
 	x.slots = map[opampwire.InstanceUID]int{}
 	x.rows, x.free = nil, nil
+	x.keyed, x.keys = map[string]*keyed{}, map[string]int{}
 	x.facts = map[string]*facts{}
 	x.variants = map[kinship]int{}
 	x.problemTexts = map[rawProblem]string{}
@@ -120,6 +126,9 @@ func (x *Index) newSlotLocked() int {
 	for _, c := range x.columns {
 		c.put(slot, nil)
 	}
+	for _, k := range x.keyed {
+		k.column.put(slot, nil)
+	}
 	return slot
 }
 
@@ -129,6 +138,7 @@ func (x *Index) removeLocked(uid opampwire.InstanceUID) {
 		return
 	}
 	delete(x.slots, uid)
+	x.putAttributes(slot, nil)
 	for _, c := range x.columns {
 		c.put(slot, nil)
 	}

@@ -54,9 +54,9 @@ type ProblemsRequest struct {
 // Problems answers a [ProblemsRequest].
 type Problems struct {
 	Problems []Problem
-	// Distinct counts all problems, Agents the agents that have one.
-	Distinct, Agents int
-	Position         fleet.Position
+	// Distinct counts all problems, Agents the agents that have one, and Known all agents of the fleet.
+	Distinct, Agents, Known int
+	Position                fleet.Position
 }
 
 const (
@@ -76,7 +76,7 @@ func (x *Index) Problems(r ProblemsRequest) Problems {
 		return t.Facet == fleetquery.FacetLiveness || t.Facet == fleetquery.FacetStatus
 	})
 	groups := map[uint32]*problemGroup{}
-	out := Problems{Position: x.position}
+	out := Problems{Known: len(x.slots), Position: x.position}
 	for _, slot := range slots {
 		r := &x.rows[slot]
 		if len(r.problems) == 0 || (!withGone && !r.agent.Present()) {
@@ -112,9 +112,14 @@ func (x *Index) Problems(r ProblemsRequest) Problems {
 
 // find lists the slots that a query finds. The index stays as it is until done is called.
 func (x *Index) find(q fleetquery.Query, now time.Time) (slots []int, done func()) {
-	x.refreshFor(Request{Query: q})
+	r := Request{Query: q}
+	x.refreshFor(r)
+	x.holdKeys(r)
 	x.mu.RLock()
 	f := x.compileLocked(q, now)
+	if len(q.Terms) == 0 {
+		slots = make([]int, 0, len(x.slots))
+	}
 	for slot := range x.rows {
 		if x.rows[slot].agent == nil {
 			continue

@@ -179,6 +179,7 @@ func (x *Index) Search(r Request) (Result, error) {
 		return Result{}, err
 	}
 	x.refreshFor(r)
+	x.holdKeys(r)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	f := x.compileLocked(r.Query, r.Now)
@@ -225,6 +226,7 @@ type table struct {
 	blame  int // the condition of the filter that is of this side, -1 if there is none
 	counts []int32
 	split  bool
+	mixed  bool // the column has values of other sides, too
 }
 
 func (x *Index) newScan(r Request, f filter) *scan {
@@ -245,6 +247,7 @@ func (x *Index) newScan(r Request, f filter) *scan {
 func (s *scan) newTable(side Side, split bool) table {
 	t := table{side: side, split: split}
 	t.column, t.text = s.index.columnOf(side)
+	t.mixed = t.column == s.index.columns[sideAttribute]
 	t.blame = slices.IndexFunc(s.filter.conditions, func(c condition) bool { return c.facet == side.condition() })
 	n := len(t.column.members)
 	if split {
@@ -429,7 +432,7 @@ func (t *table) tally(part string) tallies {
 
 // counted says which values are of this side; nil is all of them.
 func (t *table) counted() []bool {
-	if t.side.Facet != fleetquery.FacetAttribute {
+	if !t.mixed {
 		return nil
 	}
 	out := make([]bool, len(t.column.values.texts))

@@ -425,7 +425,7 @@ func TestTheIndexFollowsTheFleet(t *testing.T) {
 	for step := range 3000 {
 		c := collector{
 			id: uint32(rng.IntN(80)), name: fmt.Sprint("s", rng.IntN(3)), version: fmt.Sprintf("0.%d.0", rng.IntN(4)),
-			host: fmt.Sprint("h", rng.IntN(5)), attrs: map[string]string{"a": fmt.Sprint(rng.IntN(3))},
+			host: fmt.Sprint("h", rng.IntN(5)), attrs: map[string]string{"a": fmt.Sprint(rng.IntN(3)), fmt.Sprint("Key", rng.IntN(4)): fmt.Sprint(rng.IntN(3))},
 			running: []string{fmt.Sprintf("pipeline:p%d/exporter:e%d", rng.IntN(3), rng.IntN(3))},
 			config:  strings.ReplaceAll(configA, "gw", fmt.Sprint("gw", rng.IntN(3))),
 		}
@@ -476,16 +476,21 @@ func compare(t *testing.T, f *fleet.Fleet, x *Index) {
 		require.Equal(t, want, counted)
 	}
 	anew := New(f)
-	for _, name := range SideNames() {
+	for _, name := range append(SideNames(), "attr.a", "attr.key1", "attr.nobody") {
 		side, err := ParseSide(name)
 		require.NoError(t, err)
-		r := Request{Facets: []Side{side}, Top: 1000, Query: mustParse(t, "-version:0.2 -error:abc"), Limit: 7}
+		r := Request{Facets: []Side{side}, Top: 1000, Query: mustParse(t, "-version:0.2 -error:abc -attr.KEY2:1"), Limit: 7}
 		a, b := search(t, anew, r), search(t, x, r)
 		require.Equal(t, valuesOf(a.Facets[0]), valuesOf(b.Facets[0]), name)
 		require.Equal(t, a.Agents, b.Agents)
 		require.Equal(t, a.Next, b.Next)
 	}
 	require.Equal(t, anew.variants, x.variants)
+	require.Equal(t, anew.keys, x.keys)
+	for key, k := range x.keyed {
+		require.Len(t, k.column.values.ids, len(anew.keyed[key].column.values.ids), "values are let go")
+		require.Len(t, k.column.sets.ids, len(anew.keyed[key].column.sets.ids), "sets are let go")
+	}
 	require.Len(t, x.facts, len(anew.facts))
 	for s := range x.columns {
 		require.Len(t, x.columns[s].values.ids, len(anew.columns[s].values.ids), "values are let go")

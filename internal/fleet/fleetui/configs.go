@@ -70,7 +70,7 @@ func (u *UI) configs(w http.ResponseWriter, r *http.Request) {
 	}
 	found := u.index.Configs(fleetsearch.ConfigsRequest{Query: q, Now: u.now()})
 	body := configsPage{
-		Bar: queryBar{Action: v.path, Text: clean(v.values.Get("q"))}, Known: u.search(fleetsearch.Request{Limit: -1}).Known,
+		Bar: queryBar{Action: v.path, Text: clean(v.values.Get("q"))}, Known: found.Known,
 		Distinct: found.Distinct, Configs: found.Configs, Agents: found.Agents, None: found.None,
 		JSON: address("/api/v1/configs", v.values),
 	}

@@ -163,8 +163,7 @@ func (u *UI) newEventRow(e *fleet.Event) eventRow {
 	case fleet.EventHealth:
 		out.Kind = statusBadge(e.To == "StatusOK", e.To)
 	case fleet.EventConfig:
-		_, from := u.index.Config(e.From)
-		if _, to := u.index.Config(e.To); from && to {
+		if u.index.Runs(e.From) && u.index.Runs(e.To) {
 			out.Diff = diffURL(e.From, e.To)
 		}
 	}
@@ -216,18 +215,16 @@ func (u *UI) timeline(ctx context.Context, a *fleet.Agent) []eventRow {
 
 // addFlapping lists who came back, started again or fell ill many times within the last hour.
 func (u *UI) addFlapping(out *overviewPage) {
-	agents, _ := u.fleet.Agents()
 	now := u.now()
+	agents, total := u.index.Flapping(fleet.FlapsMany, overviewShort, now)
 	for _, a := range agents {
-		if n := a.Flaps(now); n >= fleet.FlapsMany {
-			word := agentName(a)
-			if host := clean(short(a.HostName(), 60)); host != "" {
-				word += " on " + host
-			}
-			out.Flapping = append(out.Flapping, rank{ID: "flap-" + a.UID.String(), Word: word, Count: n, URL: agentURL(a) + "#timeline"})
+		word := agentName(a)
+		if host := clean(short(a.HostName(), 60)); host != "" {
+			word += " on " + host
 		}
+		out.Flapping = append(out.Flapping, rank{
+			ID: "flap-" + a.UID.String(), Word: word, Count: a.Flaps(now), URL: agentURL(a) + "#timeline",
+		})
 	}
-	slices.SortStableFunc(out.Flapping, func(a, b rank) int { return b.Count - a.Count })
-	out.MoreFlapping = max(len(out.Flapping)-overviewShort, 0)
-	out.Flapping = out.Flapping[:min(len(out.Flapping), overviewShort)]
+	out.MoreFlapping = total - len(agents)
 }

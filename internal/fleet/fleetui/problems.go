@@ -64,7 +64,7 @@ func (u *UI) problems(w http.ResponseWriter, r *http.Request) {
 	body := problemsPage{
 		Bar: queryBar{Action: v.path, Text: clean(v.values.Get("q"))}, Distinct: found.Distinct, Agents: found.Agents,
 		JSON: address("/api/v1/problems", v.values), CSV: view{"/api/v1/problems", v.values}.with("format", "csv"),
-		Known: u.search(fleetsearch.Request{Limit: -1}).Known,
+		Known: found.Known,
 	}
 	for _, p := range found.Problems {
 		body.Problems = append(body.Problems, u.newProblemPart(q, p))
