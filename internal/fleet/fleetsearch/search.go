@@ -4,6 +4,7 @@
 package fleetsearch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,6 +92,9 @@ func (x *Index) columnOf(s Side) (*column, func(text string) (value, label strin
 		word := x.driftWords()
 		return x.columns[sideVariant], func(text string) (string, string, bool) { return word(text), "", true }
 	case fleetquery.FacetAttribute:
+		if k := x.keyed[s.Key]; k != nil {
+			return k.column, func(text string) (string, string, bool) { return text, "", true }
+		}
 		prefix := s.Key + "\x00"
 		return x.columns[sideAttribute], func(text string) (string, string, bool) {
 			if !hasPrefixFold(text, prefix) {
@@ -307,7 +311,7 @@ func pointers(tables []table) (out []*table) {
 
 func (s *scan) conditionCounts() map[fleet.Condition]int {
 	out := map[fleet.Condition]int{}
-	for _, v := range s.status.tally("").top(len(conditions)) {
+	for _, v := range s.status.tally("", len(conditions)).top {
 		out[fleet.Condition(v.value)] = v.count()
 	}
 	return out
@@ -316,9 +320,9 @@ func (s *scan) conditionCounts() map[fleet.Condition]int {
 func (s *scan) facetCounts(r Request) []FacetCounts {
 	out := make([]FacetCounts, 0, len(s.tables))
 	for i := range s.tables {
-		t := s.tables[i].tally(strings.ToLower(r.Containing))
-		f := FacetCounts{Side: s.tables[i].side, Distinct: len(t.sums), None: t.none}
-		for _, v := range t.top(r.top()) {
+		t := s.tables[i].tally(strings.ToLower(r.Containing), r.top())
+		f := FacetCounts{Side: s.tables[i].side, Distinct: t.distinct, None: t.none}
+		for _, v := range t.top {
 			f.Values = append(f.Values, ValueCount{Value: v.value, Label: v.label, Count: v.count()})
 		}
 		out = append(out, f)
@@ -337,9 +341,9 @@ func (s *scan) groups(r Request) *Groups {
 	if s.group == nil {
 		return nil
 	}
-	t := s.group.tally("")
-	out := &Groups{Side: s.group.side, Distinct: len(t.sums), None: t.none}
-	for _, v := range t.top(r.top()) {
+	t := s.group.tally("", r.top())
+	out := &Groups{Side: s.group.side, Distinct: t.distinct, None: t.none}
+	for _, v := range t.top {
 		g := Group{
 			ValueCount: ValueCount{Value: v.value, Label: v.label, Count: v.count()},
 			Conditions: map[fleet.Condition]int{},
@@ -354,10 +358,10 @@ func (s *scan) groups(r Request) *Groups {
 	return out
 }
 
-// tallies are the counts of a table, by value.
+// tallies are the counts of a table, by value: the most frequent, how many there are, and how many agents have none.
 type tallies struct {
-	sums []sum
-	none int
+	top            []sum
+	distinct, none int
 }
 
 // sum is how many agents have a value, in each condition if the table is split.
@@ -366,68 +370,101 @@ type sum struct {
 	counts       []int32
 }
 
-func (s *sum) count() (n int) {
-	for _, c := range s.counts {
-		n += int(c)
-	}
-	return n
-}
+func (s *sum) count() int { return total(s.counts) }
 
-// tally spreads the counts of sets over their values. Values that don't have part in them are left out.
-func (t *table) tally(part string) tallies {
+// tally spreads the counts of sets over their values, and lists the n most frequent, equal ones by name. Values that
+// don't have part in them are left out.
+func (t *table) tally(part string, n int) (out tallies) {
 	width := 1
 	if t.split {
 		width = len(conditions)
 	}
-	var out tallies
-	sums := make([]int32, len(t.column.values.texts)*width)
-	touched := make([]bool, len(t.column.values.texts))
+	sums, none := t.spread(width)
+	out.none = none
+	if t.side.Facet == fleetquery.FacetDrift {
+		out.addWords(t, sums, width, part, n)
+		return out
+	}
+	type candidate struct {
+		count int
+		value int
+	}
+	texts := t.column.values.texts
+	best := newBest(n, func(a, b candidate) int {
+		if a.count != b.count {
+			return b.count - a.count
+		}
+		return strings.Compare(texts[a.value], texts[b.value]) // a value stands before its label
+	})
+	for v := range texts {
+		count := total(sums[v*width : (v+1)*width])
+		if count == 0 || (part != "" && !t.contains(v, part)) {
+			continue
+		}
+		out.distinct++
+		best.offer(candidate{count, v})
+	}
+	for _, c := range best.sorted() {
+		value, label, _ := t.text(texts[c.value])
+		out.top = append(out.top, sum{value, label, sums[c.value*width : (c.value+1)*width]})
+	}
+	return out
+}
+
+// spread counts the agents that have each value, in width parts, and those that have none of this side.
+func (t *table) spread(width int) (sums []int32, none int) {
+	sums = make([]int32, len(t.column.values.texts)*width)
 	counted := t.counted()
 	for set, members := range t.column.members {
 		counts := t.counts[set*width : (set+1)*width]
 		if isZero(counts) {
 			continue
 		}
-		none := true
+		bare := true
 		for _, v := range members {
 			if counted != nil && !counted[v] {
 				continue
 			}
-			none = false
-			touched[v] = true
+			bare = false
 			for i, n := range counts {
 				sums[int(v)*width+i] += n
 			}
 		}
-		if none {
-			out.none += total(counts)
+		if bare {
+			none += total(counts)
 		}
 	}
-	byValue := map[string]int{} // only where texts may share one
-	for v, ok := range touched {
-		if !ok {
-			continue
-		}
-		value, label, ok := t.text(t.column.values.texts[v])
-		if !ok || (part != "" && !strings.Contains(strings.ToLower(value), part)) {
-			continue
-		}
+	return sums, none
+}
+
+func (t *table) contains(v int, part string) bool {
+	value, _, _ := t.text(t.column.values.texts[v])
+	return strings.Contains(strings.ToLower(value), part)
+}
+
+// addWords adds up the values of a side that many share: whether they have drifted.
+func (out *tallies) addWords(t *table, sums []int32, width int, part string, n int) {
+	words := map[string]*sum{}
+	for v, text := range t.column.values.texts {
 		counts := sums[v*width : (v+1)*width]
-		if t.side.Facet != fleetquery.FacetDrift {
-			out.sums = append(out.sums, sum{value, label, counts})
+		if isZero(counts) || (part != "" && !t.contains(v, part)) {
 			continue
 		}
-		i, again := byValue[value]
-		if !again {
-			byValue[value] = len(out.sums)
-			out.sums = append(out.sums, sum{value, label, counts})
-			continue
+		word, label, _ := t.text(text)
+		if words[word] == nil {
+			words[word] = &sum{word, label, make([]int32, width)}
 		}
-		for j, n := range counts {
-			out.sums[i].counts[j] += n
+		for i, n := range counts {
+			words[word].counts[i] += n
 		}
 	}
-	return out
+	best := newBest(n, func(a, b sum) int {
+		return cmp.Or(b.count()-a.count(), strings.Compare(a.value, b.value))
+	})
+	for _, s := range words {
+		best.offer(*s)
+	}
+	out.top, out.distinct = best.sorted(), len(words)
 }
 
 // counted says which values are of this side; nil is all of them.
@@ -456,18 +493,4 @@ func total(counts []int32) (n int) {
 		n += int(c)
 	}
 	return n
-}
-
-// top is the n most frequent values, equal ones by name.
-func (t tallies) top(n int) []sum {
-	best := newBest(n, func(a, b sum) int {
-		if d := b.count() - a.count(); d != 0 {
-			return d
-		}
-		return strings.Compare(a.value, b.value)
-	})
-	for _, s := range t.sums {
-		best.offer(s)
-	}
-	return best.sorted()
 }
