@@ -113,7 +113,7 @@ func TestWhatIsSaidIsWrittenTogether(t *testing.T) {
 		keep(t, f, Settings{Open: store.open, CheckpointEvery: time.Hour})
 		f.Report(connOf(1), fullReport("a", 0), time.Now())
 		f.Report(connOf(2), fullReport("b", 0), time.Now())
-		time.Sleep(time.Second)
+		time.Sleep(1500 * time.Millisecond) // never at the instant of a write
 		var before int
 		store.look(func(s *fakeStore) { before = s.writes })
 		position := f.Position()
