@@ -348,7 +348,7 @@ func TestInboundQueuesTogetherAreBounded(t *testing.T) {
 	handlers[1].Unregister()
 	r.Dispatch(&protobufs.CustomMessage{Capability: "c6", Data: make([]byte, 60<<10)})
 	require.Len(t, handlers[6].Message(), 1, "what is nobody's does, too")
-	require.EqualValues(t, 4*60<<10, r.inBytes)
+	require.Equal(t, 4*60<<10, r.inBytes)
 }
 
 func TestNobodyWaitsWhenPipelinesStop(t *testing.T) {

@@ -63,13 +63,13 @@ type AgentsGuard struct {
 	open     bool // nobody is asked who they are
 	presents bool // who speaks is known by what a request presents
 
-	credentials *Credentials
+	turnstile *turnstile
 }
 
 // NewAgentsGuard returns the guard of a listener on which OpAMP is spoken at a path.
 func NewAgentsGuard(l Listener, at string, server Agents) *AgentsGuard {
 	return &AgentsGuard{
-		listener: l, path: at, server: server, open: l.Open(), presents: l.Config.Auth.HasValue(), credentials: NewCredentials(),
+		listener: l, path: at, server: server, open: l.Open(), presents: l.Config.Auth.HasValue(), turnstile: newTurnstile(),
 	}
 }
 
@@ -85,7 +85,7 @@ func (g *AgentsGuard) Open(ctx context.Context, host component.Host, set compone
 // around is what a request passes before the authenticator.
 func (g *AgentsGuard) around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait := g.credentials.Wait(r.RemoteAddr, g.credentials.Of(r.Header), time.Now()); wait > 0 {
+		if wait := g.turnstile.wait(r.RemoteAddr, g.turnstile.presented(r.Header), time.Now()); wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 			g.server.Deny(w, r, http.StatusTooManyRequests, opampserver.ReasonTooManyFailures, errTooManyFailures)
 			return
@@ -97,7 +97,7 @@ func (g *AgentsGuard) around(next http.Handler) http.Handler {
 // within is what a request passes after the authenticator.
 func (g *AgentsGuard) within(w http.ResponseWriter, r *http.Request) {
 	if g.presents {
-		g.credentials.Right(r.RemoteAddr, g.credentials.Of(r.Header), time.Now())
+		g.turnstile.letIn(r.RemoteAddr, g.turnstile.presented(r.Header), time.Now())
 	}
 	switch {
 	case r.URL.Path != g.path:
@@ -117,7 +117,7 @@ func (g *AgentsGuard) refuse(w http.ResponseWriter, r *http.Request, text string
 		g.server.Deny(w, r, status, opampserver.ReasonIncomplete, errors.New(text))
 		return
 	}
-	g.credentials.Wrong(r.RemoteAddr, g.credentials.Of(r.Header), time.Now())
+	g.turnstile.refused(r.RemoteAddr, g.turnstile.presented(r.Header), time.Now())
 	w.Header().Set("WWW-Authenticate", Challenge(g.listener.Config))
 	g.server.Deny(w, r, status, opampserver.ReasonUnauthorized, ErrUnauthorized)
 }

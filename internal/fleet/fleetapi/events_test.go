@@ -340,9 +340,9 @@ func TestStreamsDoNotEndTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := New(fleet.New(fleet.Settings{}), Settings{MaxStreams: 200, MaxStreamsPerPeer: 200})
 		const streams = 100
-		for range streams {
-			_, stop := follow(t, a, "")
-			defer stop()
+		stops := make([]context.CancelFunc, streams)
+		for i := range stops {
+			_, stops[i] = follow(t, a, "")
 		}
 		time.Sleep(defaultMaxStreamLife * 9 / 10)
 		synctest.Wait()
@@ -351,6 +351,9 @@ func TestStreamsDoNotEndTogether(t *testing.T) {
 		time.Sleep(defaultMaxStreamLife / 10)
 		synctest.Wait()
 		assert.Zero(t, a.streams.open)
+		for _, stop := range stops {
+			stop()
+		}
 	})
 }
 

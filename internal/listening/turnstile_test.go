@@ -25,25 +25,25 @@ func presenting(token string, more ...string) http.Header {
 
 // door is an authenticator behind a Credentials, at which it takes no time to look.
 type door struct {
-	*Credentials
+	*turnstile
 	now    time.Time
 	looked int // how often it was
 }
 
-func newDoor() *door { return &door{Credentials: NewCredentials(), now: failingSince} }
+func newDoor() *door { return &door{turnstile: newTurnstile(), now: failingSince} }
 
 // knock presents a token that is right or wrong, and reports whether it was let in, and how long it has to wait if
 // nobody looked.
 func (d *door) knock(remoteAddr, token string, right bool) (in bool, wait time.Duration) {
-	p := d.Of(presenting(token))
-	if wait := d.Wait(remoteAddr, p, d.now); wait > 0 {
+	p := d.presented(presenting(token))
+	if wait := d.wait(remoteAddr, p, d.now); wait > 0 {
 		return false, wait
 	}
 	d.looked++
 	if right {
-		d.Right(remoteAddr, p, d.now)
+		d.letIn(remoteAddr, p, d.now)
 	} else {
-		d.Wrong(remoteAddr, p, d.now)
+		d.refused(remoteAddr, p, d.now)
 	}
 	return right, 0
 }
@@ -106,18 +106,18 @@ func TestATurnIsAsLongAsItTakes(t *testing.T) {
 	for i := range failureBurst {
 		d.knock(site, fmt.Sprint("guess", i), false)
 	}
-	slow, other := d.Of(presenting("slow")), d.Of(presenting("other"))
-	require.Zero(t, d.Wait(site, slow, d.now))
+	slow, other := d.presented(presenting("slow")), d.presented(presenting("other"))
+	require.Zero(t, d.wait(site, slow, d.now))
 	d.now = d.now.Add(500 * time.Millisecond)
-	require.Positive(t, d.Wait(site, other, d.now))
-	d.Wrong(site, slow, d.now)
+	require.Positive(t, d.wait(site, other, d.now))
+	d.refused(site, slow, d.now)
 	d.now = d.now.Add(turnShare*500*time.Millisecond - 1)
-	require.Positive(t, d.Wait(site, other, d.now))
+	require.Positive(t, d.wait(site, other, d.now))
 	d.now = d.now.Add(1)
-	require.Zero(t, d.Wait(site, other, d.now))
+	require.Zero(t, d.wait(site, other, d.now))
 
 	d.now = d.now.Add(turnLimit)
-	require.Zero(t, d.Wait(site, slow, d.now.Add(failurePause)), "nobody said how it ended")
+	require.Zero(t, d.wait(site, slow, d.now.Add(failurePause)), "nobody said how it ended")
 }
 
 // What was right and is not any more is looked at no more often than what never was.
@@ -135,22 +135,23 @@ func TestWhatIsRightNoLongerIsForgotten(t *testing.T) {
 }
 
 func TestWhatARequestPresents(t *testing.T) {
-	c := NewCredentials()
-	one := c.Of(presenting("a", "X-Api-Key", "k"))
+	c := newTurnstile()
+	one := c.presented(presenting("a", "X-Api-Key", "k"))
 	for _, same := range []http.Header{
 		presenting("a", "X-Api-Key", "k", "Sec-WebSocket-Key", "x", "OpAMP-Instance-UID", "u", "Content-Length", "3"),
 		presenting("a", "x-api-key", "k", "Traceparent", "00-1"),
 		presenting("a", "X-Api-Key", "k", "Connection", "Upgrade", "Upgrade", "websocket", "User-Agent", "otelcol"),
 	} {
-		assert.Equal(t, one, c.Of(same))
+		assert.Equal(t, one, c.presented(same))
 	}
 	for _, other := range []http.Header{
-		{}, presenting("a"), presenting("b", "X-Api-Key", "k"), presenting("a", "X-Api-Key", "l"), presenting("k", "X-Api-Key", "a"),
+		{},
+		presenting("a"), presenting("b", "X-Api-Key", "k"), presenting("a", "X-Api-Key", "l"), presenting("k", "X-Api-Key", "a"),
 		{"Authorization": {"Bearer a", ""}, "X-Api-Key": {"k"}},
 	} {
-		assert.NotEqual(t, one, c.Of(other), other)
+		assert.NotEqual(t, one, c.presented(other), other)
 	}
-	assert.NotEqual(t, one, NewCredentials().Of(presenting("a", "X-Api-Key", "k")), "of this process alone")
+	assert.NotEqual(t, one, newTurnstile().presented(presenting("a", "X-Api-Key", "k")), "of this process alone")
 }
 
 func TestCredentialsAreRememberedOfSomeOnly(t *testing.T) {

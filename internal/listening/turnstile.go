@@ -29,7 +29,7 @@ const (
 // what was presented.
 type proof uint64
 
-// Credentials bounds what wrong credentials of agents cost, and how fast they can be guessed. Behind one address may be
+// turnstile bounds what wrong credentials of agents cost, and how fast they can be guessed. Behind one address may be
 // a gateway or a whole site, so, unlike [Failures] for people, who fails too often makes nobody wait who is right:
 //
 //   - credentials that were right are looked at always;
@@ -37,7 +37,7 @@ type proof uint64
 //     those that nobody knows take turns, with a pause after each that was wrong.
 //
 // It is safe for concurrent use.
-type Credentials struct {
+type turnstile struct {
 	// Fixed at construction.
 	seed maphash.Seed
 
@@ -49,9 +49,9 @@ type Credentials struct {
 	turns map[netip.Prefix]time.Time // guarded by mu; from when on it is the next one's turn at an address
 }
 
-// NewCredentials returns one that knows nobody.
-func NewCredentials() *Credentials {
-	return &Credentials{
+// newTurnstile returns one that knows nobody.
+func newTurnstile() *turnstile {
+	return &turnstile{
 		seed:  maphash.MakeSeed(),
 		right: map[proof]time.Time{}, wrong: map[proof]time.Time{}, turns: map[netip.Prefix]time.Time{},
 	}
@@ -65,8 +65,8 @@ var passing = map[string]bool{
 	"Tracestate": true, "Upgrade": true, "User-Agent": true, "X-Request-Id": true,
 }
 
-// Of is what a request presents. An authenticator may read any header, so all of them count.
-func (c *Credentials) Of(header http.Header) (p proof) {
+// presented is what a request presents. An authenticator may read any header, so all of them count.
+func (c *turnstile) presented(header http.Header) (p proof) {
 	for name, values := range header {
 		if passing[name] {
 			continue
@@ -83,9 +83,9 @@ func (c *Credentials) Of(header http.Header) (p proof) {
 	return p
 }
 
-// Wait is how long a peer has to wait before p is looked at, and 0 if it is looked at now. Then Right or Wrong says
+// wait is how long a peer has to wait before p is looked at, and 0 if it is looked at now. Then letIn or refused says
 // what came of it.
-func (c *Credentials) Wait(remoteAddr string, p proof, now time.Time) time.Duration {
+func (c *turnstile) wait(remoteAddr string, p proof, now time.Time) time.Duration {
 	if c.failures.Wait(remoteAddr, now) == 0 {
 		return 0
 	}
@@ -105,8 +105,8 @@ func (c *Credentials) Wait(remoteAddr string, p proof, now time.Time) time.Durat
 	return 0
 }
 
-// Right notes that p was let in.
-func (c *Credentials) Right(remoteAddr string, p proof, now time.Time) {
+// letIn notes that p was let in.
+func (c *turnstile) letIn(remoteAddr string, p proof, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, known := c.right[p]
@@ -121,8 +121,8 @@ func (c *Credentials) Right(remoteAddr string, p proof, now time.Time) {
 	}
 }
 
-// Wrong notes that p was refused.
-func (c *Credentials) Wrong(remoteAddr string, p proof, now time.Time) {
+// refused notes that p was refused.
+func (c *turnstile) refused(remoteAddr string, p proof, now time.Time) {
 	site, _, pause := siteOf(remoteAddr)
 	limited := c.failures.Wait(remoteAddr, now)
 	if limited <= mostCounted*pause {
