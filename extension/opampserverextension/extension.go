@@ -31,11 +31,15 @@ import (
 
 const (
 	// requestGrace is how long Shutdown waits for requests, agentGrace for agents:
-	// longer, because a request that was cut ends an agent's exchange.
+	// longer, because a request that was cut ends an agent's exchange. A peer that
+	// does not answer is not waited for that long: partingGrace is what saying so to
+	// one of many connections may take of a processor.
 	requestGrace = 500 * time.Millisecond
 	agentGrace   = time.Second
-	// keepGrace is how long Shutdown writes what is not written yet.
-	keepGrace = time.Second
+	partingGrace = 200 * time.Microsecond
+	// keepGrace is how long Shutdown writes what is not written yet: longer, for what thousands of agents did in the
+	// last second is not lost for the sake of a second.
+	keepGrace = 5 * time.Second
 	// tickEvery is how often the fleet looks for agents that have gone silent.
 	tickEvery = time.Second
 )
@@ -177,9 +181,10 @@ func (s *server) tick(ctx context.Context) {
 	}
 }
 
-// Shutdown undoes Start backwards, within two seconds whatever peers do: event
-// streams end, agents are told to go, requests in progress are waited for, what is
-// left is cut. It may be called without Start, and twice.
+// Shutdown undoes Start backwards, within two seconds whatever peers do, with some more
+// for thousands of them (partingGrace) and for what is not written yet (keepGrace): event
+// streams end, agents are told to go, requests in progress are waited for, what is left is
+// cut. It may be called without Start, and twice.
 func (s *server) Shutdown(ctx context.Context) error {
 	if s.fleet == nil {
 		return nil
@@ -191,7 +196,8 @@ func (s *server) Shutdown(ctx context.Context) error {
 		s.api.Close()
 	}
 	if s.opamp != nil {
-		ending.Go(func() { agentsErr = within(ctx, agentGrace, s.opamp.Shutdown) })
+		grace := agentGrace + time.Duration(s.opamp.Stats().Connections)*partingGrace
+		ending.Go(func() { agentsErr = within(ctx, grace, s.opamp.Shutdown) })
 	}
 	if s.agents != nil {
 		ending.Go(func() { fromAgents = within(ctx, requestGrace, s.agents.Shutdown) })

@@ -169,7 +169,7 @@ func (a *Agent) foldPresence(r report, conn Conn, now time.Time) (ch Changes) {
 		a.Liveness, a.LivenessSince = live, now
 		ch |= ChangedLiveness
 	}
-	if a.Transport != conn.Transport || host(a.RemoteAddr) != host(conn.RemoteAddr) {
+	if a.Transport != conn.Transport || a.RemoteAddr != conn.RemoteAddr && host(a.RemoteAddr) != host(conn.RemoteAddr) {
 		ch |= ChangedConnection
 	}
 	a.Transport, a.RemoteAddr = conn.Transport, conn.RemoteAddr

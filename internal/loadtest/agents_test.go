@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,6 +99,18 @@ func (f *fleet) hangUp() {
 		}
 		a.Conn = nil
 	}
+}
+
+// part waits for the server to say that it goes, and answers as a WebSocket does.
+func (f *fleet) part(a *agent, r *room) error {
+	if err := a.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+		return err
+	}
+	if _, err := a.read(r); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("agent %d: the server goes: %w", a.n, err)
+	}
+	_, _ = a.Write([]byte{0x88, 0x80, 0, 0, 0, 0}) // it may be gone by now
+	return nil
 }
 
 // connect opens a WebSocket, when the server lets it.

@@ -95,15 +95,7 @@ func (w *writing) agent(c *Change) {
 	a, kept := c.Is, &c.Kept
 	w.config(a, kept)
 	w.list(a, kept)
-	id := w.number(`INSERT INTO agents
-		(uid, logical, name, version, host, liveness, condition, since, first_seen, config, components)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?)
-		ON CONFLICT (uid) DO UPDATE SET logical = excluded.logical, name = excluded.name, version = excluded.version,
-		host = excluded.host, liveness = excluded.liveness, condition = excluded.condition, since = excluded.since,
-		first_seen = excluded.first_seen, config = excluded.config, components = excluded.components
-		RETURNING id`,
-		a.UID.Bytes(), a.Logical, a.ServiceName(), a.ServiceVersion(), a.HostName(), string(a.Liveness),
-		string(a.Condition()), a.Since().UnixNano(), a.FirstSeen.UnixNano(), configSum(a.Config), componentsSum(a.Components))
+	id := w.row(a, kept)
 	if w.err != nil {
 		return
 	}
@@ -116,6 +108,28 @@ func (w *writing) agent(c *Change) {
 	if kept.Version == 0 || kept.Health != a.Health {
 		w.health(id, kept, a.Health)
 	}
+}
+
+// row writes what lists show and sort by, and returns the agent's number. Who is known and tells the same of itself keeps
+// the rest of it: an index is written with each column that is set, whatever stood there.
+func (w *writing) row(a *fleet.Agent, kept *Kept) int64 {
+	same := kept.Version != 0 && kept.Description == a.Description && kept.Config == a.Config && kept.Components == a.Components
+	if same {
+		if id := w.number("SELECT id FROM agents WHERE uid = ?", a.UID.Bytes()); id != 0 {
+			w.exec("UPDATE agents SET liveness = ?, condition = ?, since = ? WHERE id = ?",
+				string(a.Liveness), string(a.Condition()), a.Since().UnixNano(), id)
+			return id
+		}
+	}
+	return w.number(`INSERT INTO agents
+		(uid, logical, name, version, host, liveness, condition, since, first_seen, config, components)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?)
+		ON CONFLICT (uid) DO UPDATE SET logical = excluded.logical, name = excluded.name, version = excluded.version,
+		host = excluded.host, liveness = excluded.liveness, condition = excluded.condition, since = excluded.since,
+		first_seen = excluded.first_seen, config = excluded.config, components = excluded.components
+		RETURNING id`,
+		a.UID.Bytes(), a.Logical, a.ServiceName(), a.ServiceVersion(), a.HostName(), string(a.Liveness),
+		string(a.Condition()), a.Since().UnixNano(), a.FirstSeen.UnixNano(), configSum(a.Config), componentsSum(a.Components))
 }
 
 func configSum(c *fleet.Config) any {
@@ -188,12 +202,11 @@ func (s *sqliteStore) WriteHeard(ctx context.Context, list []fleet.Heard) error 
 		return sqliteError(err)
 	}
 	for part := range slices.Chunk(list, heardRows) {
-		rows := strings.TrimSuffix(strings.Repeat("(?,?,?,?,?,?),", len(part)), ",")
 		args := make([]any, 0, 6*len(part))
 		for _, h := range part {
 			args = append(args, h.UID.Bytes(), h.LastSeen.UnixNano(), int64(h.Seq), h.Synced, int64(h.Pause), h.Pauses)
 		}
-		w.exec(`WITH heard (uid, last_seen, seq, synced, pause, pauses) AS (VALUES `+rows+`)
+		w.exec(`WITH heard (uid, last_seen, seq, synced, pause, pauses) AS (VALUES `+placeholders(len(part), 6)+`)
 			INSERT INTO agent_seen (agent, last_seen, seq, synced, pause, pauses)
 			SELECT agents.id, heard.last_seen, heard.seq, heard.synced, heard.pause, heard.pauses
 			FROM heard JOIN agents ON agents.uid = heard.uid WHERE true
@@ -231,20 +244,29 @@ func (w *writing) attributes(id int64, d *fleet.Description) {
 	if d == nil {
 		return
 	}
+	rows := rows{w: w, columns: 3, before: "INSERT OR IGNORE INTO attributes (agent, key, value) VALUES "}
 	for i, a := range slices.Concat(d.Identifying, d.NonIdentifying) {
 		if i == maxAttributes {
-			return
+			break
 		}
 		if text := a.Text(); text != "" && len(text) <= maxAttributeBytes && len(a.Key) <= maxAttributeBytes {
-			w.exec("INSERT OR IGNORE INTO attributes (agent, key, value) VALUES (?,?,?)", id, a.Key, text)
+			rows.add(id, a.Key, text)
 		}
 	}
+	rows.flush()
 }
+
+// Columns of components, in the order of componentRow.
+const (
+	componentColumns = 11
+	intoComponents   = "INTO components (agent, path, pipeline, kind, type, name, healthy, status, error, alike, since) VALUES "
+)
 
 // health writes the parts that are not what was kept.
 func (w *writing) health(id int64, kept *Kept, is *fleet.Health) {
 	if kept.Version == 0 {
-		w.exec("DELETE FROM components WHERE agent = ?", id)
+		w.healthAnew(id, is)
+		return
 	}
 	was := map[string]*fleet.Health{}
 	for part := range kept.Health.Parts() {
@@ -257,20 +279,64 @@ func (w *writing) health(id int64, kept *Kept, is *fleet.Health) {
 		if known && before.SaysTheSame(part.Node) {
 			continue
 		}
-		w.component(id, path, part)
+		w.exec("INSERT "+intoComponents+"(?,?,?,?,?,?,?,?,?,?,?)"+`
+			ON CONFLICT (agent, path) DO UPDATE SET healthy = excluded.healthy, status = excluded.status,
+			error = excluded.error, alike = excluded.alike, since = excluded.since`, componentRow(id, part)...)
 	}
 	for path := range was {
 		w.exec("DELETE FROM components WHERE agent = ? AND path = ?", id, path)
 	}
 }
 
-func (w *writing) component(id int64, path string, part fleet.Part) {
+func (w *writing) healthAnew(id int64, is *fleet.Health) {
+	w.exec("DELETE FROM components WHERE agent = ?", id)
+	rows := rows{w: w, columns: componentColumns, before: "INSERT OR IGNORE " + intoComponents}
+	for part := range is.Parts() {
+		rows.add(componentRow(id, part)...)
+	}
+	rows.flush()
+}
+
+func componentRow(id int64, part fleet.Part) []any {
 	kind, name := fleet.SplitComponentName(part.Node.Name)
 	typ, _, _ := strings.Cut(name, "/")
 	h := part.Node
-	w.exec(`INSERT INTO components (agent, path, pipeline, kind, type, name, healthy, status, error, alike, since)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?)
-		ON CONFLICT (agent, path) DO UPDATE SET healthy = excluded.healthy, status = excluded.status,
-		error = excluded.error, alike = excluded.alike, since = excluded.since`,
-		id, path, part.Pipeline, kind, typ, name, h.Healthy, h.Status, h.LastError, fleetproblem.Normalize(h.LastError), h.Since.UnixNano())
+	return []any{id, part.Path(), part.Pipeline, kind, typ, name, h.Healthy, h.Status, h.LastError, fleetproblem.Normalize(h.LastError), h.Since.UnixNano()}
+}
+
+// rows gathers rows for one table, so that a statement writes many: what a statement costs besides its rows is as much
+// as a row. That holds for INSERT OR IGNORE. A statement of many rows that can fail half-way keeps a journal of its own,
+// and costs twice as much as one for each row.
+type rows struct {
+	w       *writing
+	columns int    // of a row
+	before  string // the statement up to its rows
+
+	args []any
+}
+
+// maxRows bounds a statement. Each number of rows is a statement of its own, prepared once a transaction.
+const maxRows = 32
+
+func (r *rows) add(values ...any) {
+	r.args = append(r.args, values...)
+	if len(r.args) == maxRows*r.columns {
+		r.flush()
+	}
+}
+
+// flush writes what was gathered.
+func (r *rows) flush() {
+	n := len(r.args) / r.columns
+	if n == 0 {
+		return
+	}
+	r.w.exec(r.before+placeholders(n, r.columns), r.args...)
+	r.args = r.args[:0]
+}
+
+// placeholders are those of n rows.
+func placeholders(n, columns int) string {
+	row := "(" + strings.Repeat("?,", columns-1) + "?)"
+	return strings.Repeat(row+",", n-1) + row
 }

@@ -6,6 +6,7 @@ package measured
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -34,6 +35,8 @@ type Child struct {
 	Addr string // what it told first: where it serves
 
 	tb    testing.TB
+	role  string
+	ended bool
 	cmd   *exec.Cmd
 	words io.WriteCloser
 	lines *bufio.Scanner
@@ -42,7 +45,7 @@ type Child struct {
 // Start starts a copy of this test binary in a role, with more of an environment. It ends with the test.
 func Start(tb testing.TB, role string, env ...string) *Child {
 	tb.Helper()
-	c := &Child{tb: tb, cmd: exec.Command(os.Args[0])}
+	c := &Child{tb: tb, role: role, cmd: exec.Command(os.Args[0])}
 	c.cmd.Env = append(append(os.Environ(), roleEnv+"="+role), env...)
 	c.cmd.Stderr = os.Stderr
 	var err error
@@ -94,12 +97,19 @@ func (c *Child) Ask(words ...string) string {
 
 // Kill ends the child without a word, as kill -9 does.
 func (c *Child) Kill() {
+	c.ended = true
 	_ = c.cmd.Process.Kill()
-	c.Stop()
+	_ = c.cmd.Wait()
 }
 
-// Stop lets the child end by itself, and waits until it has. Stopping twice is no event.
+// Stop lets the child end by itself, and waits until it has. That it fails to is an error of the test. Stopping twice
+// is no event.
 func (c *Child) Stop() {
-	_ = c.words.Close()
-	_ = c.cmd.Wait()
+	if c.ended {
+		return
+	}
+	c.ended = true
+	if err := errors.Join(c.words.Close(), c.cmd.Wait()); err != nil {
+		c.tb.Errorf("%s: %v", c.role, err)
+	}
 }
