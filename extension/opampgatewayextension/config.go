@@ -78,8 +78,9 @@ type UpstreamConfig struct {
 type ConnectionsConfig struct {
 	// Mode is shared or per_agent.
 	Mode gateway.Multiplexing `mapstructure:"mode"`
-	// Min is how many there are from the start, Max how many there may be. Over plain
-	// HTTP Max is how many requests there are at a time.
+	// Min is how many agents are shared out among at first, Max how many there may be. Each
+	// is made when an agent needs it. Over plain HTTP Max is how many requests there are at
+	// a time.
 	Min int `mapstructure:"min"`
 	Max int `mapstructure:"max"`
 	// GrowAfter is how long the server may take to answer before there is one more.
@@ -121,6 +122,8 @@ type TimeoutsConfig struct {
 	Ping time.Duration `mapstructure:"ping"`
 	// UpstreamPing is the same for the server.
 	UpstreamPing time.Duration `mapstructure:"upstream_ping"`
+	// UpstreamIdle is how long a connection to the server is kept that carries no agent.
+	UpstreamIdle time.Duration `mapstructure:"upstream_idle"`
 	// Grace is how long an agent whose connection ended may take to come back before the server
 	// is told that it has gone.
 	Grace time.Duration `mapstructure:"grace"`
@@ -323,6 +326,7 @@ func (c *TimeoutsConfig) validate() error {
 		{"first_message", c.FirstMessage},
 		{"ping", c.Ping},
 		{"upstream_ping", c.UpstreamPing},
+		{"upstream_idle", c.UpstreamIdle},
 		{"grace", c.Grace},
 		{"http_answer", c.HTTPAnswer},
 		{"http_silence", c.HTTPSilence},

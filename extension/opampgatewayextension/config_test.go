@@ -95,7 +95,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Timeouts: TimeoutsConfig{
 			Handshake: time.Second, Write: 2 * time.Second, FirstMessage: 3 * time.Second, Ping: 4 * time.Second,
-			UpstreamPing: 5 * time.Second, Grace: 6 * time.Second, HTTPAnswer: 7 * time.Second,
+			UpstreamPing: 5 * time.Second, UpstreamIdle: 10 * time.Second, Grace: 6 * time.Second, HTTPAnswer: 7 * time.Second,
 			HTTPSilence: 8 * time.Second, Drain: 9 * time.Second,
 		},
 		Identity:           IdentityConfig{Duplicates: gateway.DuplicatesReidentify, Silence: 11 * time.Second},

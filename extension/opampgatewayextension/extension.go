@@ -60,8 +60,8 @@ func (e *gatewayExtension) Dependencies() []component.ID {
 	return ids
 }
 
-// Start opens the listener and begins to connect to the server. It does not wait for the
-// server. What a failed Start began it undoes.
+// Start opens the listener and begins to connect to the server, for whom it does not
+// wait. What a failed Start began it undoes.
 func (e *gatewayExtension) Start(ctx context.Context, host component.Host) error {
 	if err := e.start(ctx, host); err != nil {
 		return errors.Join(err, e.Shutdown(ctx))
@@ -124,6 +124,7 @@ func (e *gatewayExtension) settings(ctx context.Context, host component.Host) (g
 		FirstMessage:      c.Timeouts.FirstMessage,
 		PingInterval:      c.Timeouts.Ping,
 		UpstreamPing:      c.Timeouts.UpstreamPing,
+		UpstreamIdle:      c.Timeouts.UpstreamIdle,
 		Grace:             c.Timeouts.Grace,
 		HTTPAnswer:        c.Timeouts.HTTPAnswer,
 		HTTPSilence:       c.Timeouts.HTTPSilence,

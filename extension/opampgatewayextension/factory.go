@@ -56,6 +56,7 @@ func createDefaultConfig() component.Config {
 			FirstMessage: 30 * time.Second,
 			Ping:         30 * time.Second,
 			UpstreamPing: 10 * time.Second,
+			UpstreamIdle: time.Minute,
 			Grace:        5 * time.Second,
 			HTTPAnswer:   5 * time.Second,
 			HTTPSilence:  90 * time.Second,

@@ -130,15 +130,19 @@ func observeUpstreams(b *metadata.TelemetryBuilder, g *gateway.Gateway) error {
 			return nil
 		}),
 		b.RegisterOpampGatewayUpstreamsCallback(func(_ context.Context, o metric.Int64Observer) error {
-			var up, down int64
+			var up, idle, down int64
 			for _, u := range g.Stats().Upstreams {
-				if u.Connected {
+				switch {
+				case u.Connected:
 					up++
-				} else {
+				case u.Idle:
+					idle++
+				default:
 					down++
 				}
 			}
 			o.Observe(up, with("state", "connected"))
+			o.Observe(idle, with("state", "idle"))
 			o.Observe(down, with("state", "disconnected"))
 			return nil
 		}),

@@ -180,6 +180,16 @@ func (g *Gateway) ConnectedUpstreams() (n int) {
 	return n
 }
 
+// IdleUpstreams is how many of the upstreams have no connection because no agent needs one.
+func (g *Gateway) IdleUpstreams() (n int) {
+	for _, u := range g.Upstreams {
+		if u.Idle && !u.Connected {
+			n++
+		}
+	}
+	return n
+}
+
 // gatewaysBytes is what the gateways take.
 func (a *Agent) gatewaysBytes() (n int) {
 	for _, g := range a.Gateways {

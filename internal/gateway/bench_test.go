@@ -158,7 +158,7 @@ func serveMeasured(role string) {
 			panic(err)
 		}
 		g.Start()
-		for g.pool.connected.Load() < 2 {
+		for g.pool.connected.Load() == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		front = httptest.NewUnstartedServer(g)

@@ -26,9 +26,9 @@
 // # Routing
 //
 // Up: an agent belongs on one lane, a place in the pool of upstream connections, which is
-// chosen by rendezvous hashing over those that have a connection. So the same agent always
-// speaks on the same connection, for servers that remember where they heard it; when
-// one is lost only its agents move; and every gateway chooses alike. When a lane comes
+// chosen by rendezvous hashing over those that have a connection or could have one. So the
+// same agent always speaks on the same connection, for servers that remember where they
+// heard it; when one is lost only its agents move; and every gateway chooses alike. When a lane comes
 // back, or one is added, the agents that prefer it go there with their next message, once they
 // have been at rest for a second: what they said before has been dealt with then.
 //
@@ -36,6 +36,35 @@
 // on, for the choice of the connection to answer on is the server's. A message for
 // somebody who is not here, or for nobody, is dropped. A connection of one agent's own
 // (MultiplexPerAgent) brings messages for that agent only, and those may lack the UID.
+//
+// # Rest
+//
+// A lane has a connection while agents need it. One that carries nobody is of no use to the
+// server, which may take it for a fault: a connection that says nothing at first is closed
+// by servers that guard themselves, ours among them, and a gateway that connected again at
+// once would make both complain for ever. So
+//
+//   - a lane is at rest until the first agent that prefers it speaks. That agent waits until
+//     the connection is made, or turns out to be impossible, at most as long as a handshake
+//     may take; others go on. It does not make do with another lane meanwhile, because to
+//     move it later would show the server one agent on two connections. An agent whose
+//     name is not known yet, in its own handshake, wakes any lane if there is no connection
+//     at all, and waits likewise: it is not told to come back;
+//   - one connection is made at start, for nobody. A gateway with a wrong address or a wrong
+//     credential says so then, and goes on trying, and not when the first agent comes. It is
+//     kept if agents come soon, as they do when a gateway is replaced;
+//   - a connection is closed when nobody has been on it for Settings.UpstreamIdle, counted from the end of
+//     the grace of the last one, so an agent that comes and goes does not make it come and go.
+//     Where nothing was ever said on it that is 10 seconds: less than what servers wait for
+//     a first message. It ends with a Close frame, and counts as idle, not as lost;
+//   - a connection that is lost, or that somebody needed and that could not be made, is no lane at
+//     rest: it is tried again until there is one, whoever has needed it. Its agents go elsewhere
+//     meanwhile. One that is lost with nobody on it is at rest;
+//   - lanes that the pool has grown by are taken back when they are at rest. They are not
+//     taken from agents when the server answers fast again: to move agents costs the server
+//     more than a connection does, and it may be slow again.
+//
+// The gateway shows a lane at rest as idle, and only one that it cannot have as disconnected.
 //
 // # Order
 //
@@ -63,7 +92,8 @@
 //
 // # Loss of the server
 //
-// Agents stay. New ones are answered 503 with Retry-After, before their handshake. What
+// Agents stay. New ones are answered 503 with Retry-After, before their handshake, once it
+// is known that there is no connection. What
 // an agent says meanwhile is dropped, and it gets no answer, so it does not believe
 // otherwise.
 //
@@ -86,6 +116,7 @@
 // connection has drawn its own conclusions, and some fall over a goodbye of somebody they do
 // not know. The goodbye is put into the lane's buffer under the same lock under which a
 // returning agent is let in, so it never comes after that agent's first message on the lane.
+// The server's answer to it is nobody's, and no loss.
 //
 // An agent that has moved to another gateway within the grace is said goodbye for all the same: nobody
 // here can know. Its next message, or its heartbeat, makes it present again; servers that bind an

@@ -43,6 +43,7 @@ type Gateway struct {
 
 	up, down   traffic
 	leaving    atomic.Bool     // the same as closing
+	awaiting   atomic.Int64    // agents that wait before their handshake for a connection to the server
 	turnedAway atomic.Int64    // agents that came while there was no connection to the server
 	unanswered atomic.Int64    // exchanges over plain HTTP that the server let wait too long
 	offers     [2]atomic.Int64 // stripped, rewritten
@@ -91,8 +92,9 @@ func New(set Settings) (*Gateway, error) {
 // now is the router's time.
 func (g *Gateway) now() moment { return time.Since(g.made) }
 
-// Start connects to the server. It does not wait for that: until there is a connection
-// agents are told to come back.
+// Start connects to the server, to find out whether it can be reached, and keeps that
+// connection if agents need it. It does not wait: an agent does, until the attempt has
+// succeeded or failed.
 func (g *Gateway) Start() {
 	g.pool.start(g.hard)
 	g.running.Go(g.tick)
@@ -118,7 +120,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.server.Deny(w, r, http.StatusServiceUnavailable, opampserver.ReasonShutdown, errLeft)
 		return
 	}
-	if r.Method == http.MethodGet && !g.reachable() {
+	if (r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect) && !g.reach(r.Context()) {
 		g.turnedAway.Add(1)
 		g.server.TurnAway(w, r, http.StatusServiceUnavailable, errNoUpstream)
 		return
@@ -131,10 +133,60 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errNoUpstream = errors.New("this gateway has no connection to the OpAMP server")
 
-// reachable says whether an agent that comes now could be heard. Where each has a
-// connection of its own that shows when it is made.
-func (g *Gateway) reachable() bool {
-	return g.set.overHTTP() || g.set.Multiplexing == MultiplexPerAgent || g.pool.connected.Load() > 0
+// reach says whether an agent that comes now could be heard. If no agent has needed a
+// connection for a while this one waits for it. Where each has a connection of its own that
+// shows when it is made.
+func (g *Gateway) reach(ctx context.Context) bool {
+	if g.set.overHTTP() || g.set.Multiplexing == MultiplexPerAgent {
+		return true
+	}
+	ok, arrival := g.router.open()
+	if ok || arrival == nil {
+		return ok
+	}
+	defer g.awaiting.Add(-1)
+	if g.awaiting.Add(1) > int64(g.set.MaxConnectionsIn) {
+		return false
+	}
+	timer := time.NewTimer(g.set.HandshakeTimeout)
+	defer timer.Stop()
+	for ; arrival != nil; ok, arrival = g.router.open() {
+		if !g.arrives(ctx, arrival, timer) {
+			return false
+		}
+	}
+	return ok
+}
+
+// route asks the router where a message of p goes, and waits for a connection to the server
+// where one has to be made for it first.
+func (g *Gateway) route(ctx context.Context, p *peer, m opampwire.AgentMessage) verdict {
+	v := g.router.fromAgent(p, m, g.now())
+	if v.arrival == nil {
+		return v
+	}
+	timer := time.NewTimer(g.set.HandshakeTimeout)
+	defer timer.Stop()
+	for v.arrival != nil {
+		if !g.arrives(ctx, v.arrival, timer) {
+			return g.router.fromAgentAtOnce(p, m, g.now())
+		}
+		v = g.router.fromAgent(p, m, g.now())
+	}
+	return v
+}
+
+// arrives waits until it is decided whether a connection comes. It is false when that
+// takes longer than anybody waits.
+func (g *Gateway) arrives(ctx context.Context, arrival <-chan struct{}, timer *time.Timer) bool {
+	select {
+	case <-arrival:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-g.soft.Done():
+	}
+	return false
 }
 
 // Deny refuses a request with a text that says why, and counts it: for what stands in front of
@@ -168,8 +220,10 @@ func (g *Gateway) deliver(s *slot, to *peer, message []byte, began time.Time) {
 		s.noteAnswer(m.UID, began.Sub(g.made))
 	}
 	d := g.router.fromServer(s.lane, to, m)
-	if d.why != "" {
-		g.drop.note(d.why, 1, fmt.Errorf("the server sent a message for %s", m.UID))
+	if d.peer == nil {
+		if d.why != "" {
+			g.drop.note(d.why, 1, fmt.Errorf("the server sent a message for %s", m.UID))
+		}
 		return
 	}
 	if m.ConnectionSettings {

@@ -297,7 +297,7 @@ func newRig(t testing.TB, set Settings, upstream string) *rig {
 func connected(t testing.TB, set Settings, p *partner) *rig {
 	t.Helper()
 	r := newRig(t, set, "ws://"+p.addr+"/v1/opamp")
-	r.eventually(func() bool { return int(r.pool.connected.Load()) >= r.set.MinConnections }, "no connection to the server")
+	r.eventually(func() bool { return r.pool.connected.Load() > 0 }, "no connection to the server")
 	return r
 }
 

@@ -14,7 +14,7 @@ import (
 // newLane is the lane of a number. The number alone decides which agents prefer it, so a
 // connection that comes back gets its own agents, in every gateway.
 func newLane(number int) *lane {
-	return &lane{seed: mix(uint64(number) + 0x9e3779b97f4a7c15)} //nolint:gosec // a small number
+	return &lane{seed: mix(uint64(number) + 0x9e3779b97f4a7c15), wanted: make(chan struct{}, 1)} //nolint:gosec // a small number
 }
 
 // weight is how much an agent prefers l. The lane of the highest weight is its own, so
@@ -33,11 +33,17 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// choose is the lane of a UID among those that have a connection; nil if none has.
-func choose(lanes []*lane, uid opampwire.InstanceUID) *lane {
+// choose is the lane of a UID among lanes; nil if there are none.
+func choose(lanes []*lane, uid opampwire.InstanceUID) *lane { return chooseOf(lanes, uid, false) }
+
+// chooseOf is choose, among those with a connection only if live.
+func chooseOf(lanes []*lane, uid opampwire.InstanceUID, live bool) *lane {
 	var best *lane
 	var most uint64
 	for _, l := range lanes {
+		if live && l.carrier == nil {
+			continue
+		}
 		if w := l.weight(uid); best == nil || w > most {
 			best, most = l, w
 		}
@@ -49,37 +55,166 @@ func choose(lanes []*lane, uid opampwire.InstanceUID) *lane {
 func (a *agent) bound() bool { return a.lane != nil && a.carrier != nil && a.carrier == a.lane.carrier }
 
 // bindLocked makes sure that a has a lane with a connection. It stays on the one it has,
-// unless another is its own by now and it has been at rest.
-func (r *router) bindLocked(a *agent, now moment) bool {
+// unless another is its own by now and it has been at rest. Where its lane is at rest and
+// it may wait, bindLocked has that connect, and returns what is closed when that is
+// decided.
+func (r *router) bindLocked(a *agent, now moment, wait bool) (ok bool, arrival <-chan struct{}) {
 	if a.bound() {
 		if a.choice == r.generation || now-a.sentAt < restful || a.pending > 0 && now-a.sentAt < forgotten {
-			return true
+			return true, nil
+		}
+		l := r.preferredLocked(a, !wait)
+		if l != nil && l.carrier == nil {
+			return false, l.wantLocked()
 		}
 		a.choice = r.generation
-		if l := r.preferredLocked(a); l != nil && l != a.lane {
+		if l != nil && l != a.lane {
 			r.joinLocked(a, l)
 			r.counts.moved++
 		}
-		return true
+		return true, nil
 	}
-	l := r.preferredLocked(a)
-	if l == nil {
-		return false
+	l := r.preferredLocked(a, !wait)
+	switch {
+	case l == nil:
+		return false, nil
+	case l.carrier == nil:
+		return false, l.wantLocked()
 	}
 	r.joinLocked(a, l)
 	a.told, a.pending = false, 0
-	return true
+	return true, nil
 }
 
-// preferredLocked is the lane that a belongs on; nil if there is none now.
-func (r *router) preferredLocked(a *agent) *lane {
+// preferredLocked is the lane that a belongs on; nil if there is none now. It has a
+// connection, or is at rest unless live.
+func (r *router) preferredLocked(a *agent, live bool) *lane {
 	if a.peer != nil && a.peer.own != nil {
 		if a.peer.own.carrier == nil {
 			return nil
 		}
 		return a.peer.own
 	}
-	return choose(r.lanes, a.uid)
+	return chooseOf(r.lanes, a.uid, live)
+}
+
+// wantLocked has a lane at rest connect. The channel is closed when it has, or cannot.
+func (l *lane) wantLocked() <-chan struct{} {
+	if l.arrival == nil {
+		l.arrival = make(chan struct{})
+		select {
+		case l.wanted <- struct{}{}:
+		default:
+		}
+	}
+	return l.arrival
+}
+
+// decidedLocked wakes whoever waits for a connection of l.
+func (l *lane) decidedLocked() {
+	if l.arrival != nil {
+		close(l.arrival)
+		l.arrival = nil
+	}
+}
+
+// restLocked lets l be without a connection until somebody needs one.
+func (r *router) restLocked(l *lane) {
+	l.carrier = nil
+	select {
+	case <-l.wanted: // by who has found it connected since
+	default:
+	}
+	r.shareLocked(l)
+}
+
+// shareLocked makes l one of those that agents are shared out among.
+func (r *router) shareLocked(l *lane) {
+	if l.peer == nil && !slices.Contains(r.lanes, l) {
+		r.lanes = append(r.lanes, l)
+	}
+	r.generation++
+}
+
+// unshareLocked takes l out of them.
+func (r *router) unshareLocked(l *lane) {
+	if i := slices.Index(r.lanes, l); i >= 0 {
+		r.lanes = slices.Delete(r.lanes, i, i+1)
+		r.generation++
+	}
+}
+
+// laneRests is told of a lane that has no connection because nobody needs one.
+func (r *router) laneRests(l *lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restLocked(l)
+}
+
+// letGo puts l to rest if nobody is on it. Its connection c may end then.
+func (r *router) letGo(l *lane, c carrier) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.carrier != c || l.agents > 0 {
+		return false
+	}
+	r.restLocked(l)
+	return true
+}
+
+// remove takes l out for good if it is at rest and nobody waits for it.
+func (r *router) remove(l *lane) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.carrier != nil || l.arrival != nil || !slices.Contains(r.lanes, l) {
+		return false
+	}
+	r.unshareLocked(l)
+	return true
+}
+
+// laneFailed is told when l could not get the connection that somebody needs. Until it
+// has one its agents go elsewhere.
+func (r *router) laneFailed(l *lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unshareLocked(l)
+	l.decidedLocked()
+}
+
+// open says whether there is a connection. Where there is none, but a lane at rest, it has
+// that connect, and returns what is closed when that is decided.
+func (r *router) open() (ok bool, arrival <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lanes {
+		if l.carrier != nil {
+			return true, nil
+		}
+	}
+	for _, l := range r.lanes {
+		if l.arrival != nil {
+			return false, l.arrival
+		}
+	}
+	if len(r.lanes) == 0 {
+		return false, nil
+	}
+	return false, r.lanes[0].wantLocked()
+}
+
+// needed says whether an agent is on l.
+func (r *router) needed(l *lane) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return l.agents > 0
+}
+
+// resting says whether l is without a connection because nobody needs one.
+func (r *router) resting(l *lane) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return l.carrier == nil && slices.Contains(r.lanes, l)
 }
 
 func (r *router) joinLocked(a *agent, l *lane) {
@@ -95,14 +230,12 @@ func (r *router) laneUp(l *lane, c carrier) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.carrier, l.capabilities, l.offers = c, nil, nil
-	if l.peer == nil {
-		r.lanes = append(r.lanes, l)
-		r.generation++
-	}
+	r.shareLocked(l)
+	l.decidedLocked()
 }
 
 // laneDown is told when l's connection c has ended. Its agents are announced on others, or on
-// the next one.
+// the next one. A lane that had none is at rest.
 func (r *router) laneDown(l *lane, c carrier) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,16 +243,17 @@ func (r *router) laneDown(l *lane, c carrier) {
 		return
 	}
 	l.carrier = nil
-	if i := slices.Index(r.lanes, l); i >= 0 {
-		r.lanes = slices.Delete(r.lanes, i, i+1)
-		r.generation++
-	}
 	if l.peer != nil {
 		for _, a := range l.peer.all() {
 			r.strandLocked(a, c)
 		}
 		return
 	}
+	if l.agents == 0 {
+		r.restLocked(l)
+		return
+	}
+	r.unshareLocked(l)
 	before := len(r.waiting)
 	for _, a := range r.agents {
 		r.strandLocked(a, c)
@@ -158,8 +292,11 @@ func (r *router) announce(n int, now moment) (announced int, more bool) {
 			a.queued = false // it is gone, may be going, or has spoken since
 			continue
 		}
-		switch l := r.preferredLocked(a); {
+		switch l := r.preferredLocked(a, false); {
 		case l == nil:
+			kept = append(kept, a)
+		case l.carrier == nil:
+			l.wantLocked() // and is announced when it has come, or another one is its own
 			kept = append(kept, a)
 		case !l.carrier.offer(opampwire.AppendHeartbeat(nil, a.uid, a.announcement(now))):
 			kept = append(kept, a)
@@ -194,8 +331,8 @@ func (a *agent) announcement(now moment) uint64 {
 
 // delivery is where a server's message goes.
 type delivery struct {
-	peer *peer
-	why  Reason // where it goes nowhere
+	peer *peer  // nil: it goes nowhere
+	why  Reason // because of that; empty: it answers a goodbye, and nobody misses it
 
 	// What the agent has not been told on this connection and the message does not say.
 	// Fields as they travel, to be appended.
@@ -217,6 +354,10 @@ func (r *router) fromServer(l *lane, to *peer, m opampwire.ServerMessage) delive
 	a := r.agents[m.UID]
 	switch {
 	case a == nil:
+		if _, answered := r.parted[m.UID]; answered {
+			delete(r.parted, m.UID)
+			return delivery{}
+		}
 		return delivery{why: ReasonUnknownUID}
 	case a.peer == nil:
 		return delivery{why: ReasonAgentGone}
@@ -262,7 +403,7 @@ func (r *router) renameLocked(a *agent, to opampwire.InstanceUID) {
 	r.agents[to] = b
 	r.changes++
 	a.peer.add(b)
-	if l := r.preferredLocked(b); l != nil {
+	if l := r.preferredLocked(b, false); l != nil && l.carrier != nil {
 		r.joinLocked(b, l)
 	}
 }

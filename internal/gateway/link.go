@@ -35,6 +35,7 @@ var (
 	errSilent = errors.New("server is silent and does not answer a ping")
 	errStuck  = errors.New("server does not read")
 	errLeft   = errors.New("gateway is leaving")
+	errIdle   = errors.New("no agent needs this connection")
 )
 
 // closedError is a Close frame of the server's.
@@ -70,6 +71,8 @@ type link struct {
 	gone   chan struct{} // closed when it has ended
 	work   sync.WaitGroup
 
+	used     atomic.Bool  // a message was put
+	idle     atomic.Bool  // it was ended because nobody needs it
 	lastRead atomic.Int64 // nanoseconds since opened
 	largest  atomic.Int64 // the largest message of late, in bytes
 	largeAt  atomic.Int64 // when it was put: nanoseconds since opened
@@ -209,6 +212,7 @@ func (l *link) put(op wsframe.Opcode, payload []byte, bounded bool) bool {
 func (l *link) noteLocked(size int) {
 	if l.queued == 0 {
 		l.oldest = time.Now()
+		l.used.Store(true)
 	}
 	l.queued++
 	now := int64(time.Since(l.opened))

@@ -138,12 +138,12 @@ func (g *Gateway) silentBoxes() []*mailbox {
 func (b *mailbox) exchange(ctx context.Context, message []byte, m opampwire.AgentMessage, forwarded http.Header) ([]byte, error) {
 	g := b.gw
 	seen := b.count()
-	v := g.router.fromAgent(&b.peer, m, g.now())
+	v := g.route(ctx, &b.peer, m)
 	if v.why == ReasonNoUpstream && b.own.comes(ctx) {
 		if b.own.slot.refused.Load() {
 			return nil, &opampserver.Refusal{Status: http.StatusForbidden, Err: errRefusedByServer}
 		}
-		v = g.router.fromAgent(&b.peer, m, g.now())
+		v = g.route(ctx, &b.peer, m)
 	}
 	switch v.why {
 	case "":

@@ -32,8 +32,11 @@ const (
 	proven = 10 * time.Second
 	// growPause is the least time between two connections more.
 	growPause = 5 * time.Second
-	// poolTick is how often the pool looks whether it should grow.
+	// poolTick is how often the pool looks whether it should grow, or can do with less.
 	poolTick = time.Second
+	// unusedKeep is how long a connection is kept on which nothing was ever sent: servers
+	// take one that stays silent for longer for a fault, and close it.
+	unusedKeep = 10 * time.Second
 	// samplePause is the least time between two measurements of how long a server takes to
 	// answer, on one connection.
 	samplePause = 50 * time.Millisecond
@@ -45,8 +48,9 @@ const (
 	forgetLimit = 10 * time.Minute
 )
 
-// pool keeps the connections to the server: a lane each, of which it has more when the
-// server answers slowly.
+// pool has the connections to the server: a lane each, of which it has more when the
+// server answers slowly. A lane that no agent needs is at rest: it has no connection until
+// somebody does.
 type pool struct {
 	// Fixed at construction.
 	set    Settings
@@ -73,8 +77,9 @@ type slot struct {
 	pool   *pool
 	name   string
 	lane   *lane
-	header http.Header   // of its handshakes, besides the pool's
-	first  chan struct{} // closed at the first connection, or at a refusal that is final
+	header http.Header        // of its handshakes, besides the pool's
+	first  chan struct{}      // closed at the first connection, or at a refusal that is final
+	stop   context.CancelFunc // ends run; nil: the context of its own peer does
 
 	refused atomic.Bool // the server will not have this agent; set before first is closed
 	once    sync.Once
@@ -83,6 +88,9 @@ type slot struct {
 	sample  atomic.Pointer[sample]
 	sampled atomic.Int64 // when the last one began: nanoseconds since the gateway was made
 	wait    atomic.Int64 // how long the server takes to answer, smoothed; nanoseconds
+
+	// Owned by tend.
+	unneeded time.Time // since when nobody is on it, as far as tend has seen; zero: somebody is
 }
 
 // sample is one measurement of how long the server takes to answer.
@@ -95,7 +103,8 @@ func newPool(gw *Gateway) *pool {
 	return &pool{set: gw.set, log: gw.set.Logger, router: gw.router, drop: gw.drop, gw: gw, wake: make(chan struct{}, 1)}
 }
 
-// start begins to connect, and goes on until ctx ends.
+// start begins to connect, and goes on until ctx ends. One connection is made at once, to
+// find out whether the server can be reached before the first agent needs it.
 func (p *pool) start(ctx context.Context) {
 	p.work.Go(func() { p.announce(ctx) })
 	switch {
@@ -110,21 +119,29 @@ func (p *pool) start(ctx context.Context) {
 	case p.set.Multiplexing == MultiplexPerAgent:
 		return
 	}
-	for range p.set.MinConnections {
-		p.add(ctx)
+	for i := range p.set.MinConnections {
+		s := p.add()
+		p.router.laneRests(s.lane)
+		p.run(ctx, s, i == 0)
 	}
 	p.work.Go(func() { p.tend(ctx) })
 }
 
 // add makes one lane more.
-func (p *pool) add(ctx context.Context) {
+func (p *pool) add() *slot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	number := len(p.slots)
 	s := p.newSlot(fmt.Sprint(number), newLane(number), nil)
 	p.slots = append(p.slots, s)
 	p.grown = time.Now()
-	p.work.Go(func() { s.run(ctx) })
+	return s
+}
+
+// run connects s, at once or when it is needed, until ctx or s.stop ends that.
+func (p *pool) run(ctx context.Context, s *slot, atOnce bool) {
+	ctx, s.stop = context.WithCancel(ctx)
+	p.work.Go(func() { s.run(ctx, atOnce) })
 }
 
 func (p *pool) newSlot(name string, l *lane, header http.Header) *slot {
@@ -137,10 +154,11 @@ func (p *pool) all() []*slot {
 	return append([]*slot(nil), p.slots...)
 }
 
-// tend makes the pool grow while the server takes long to answer: it deals with the
-// messages of one connection one after the other.
+// tend makes the pool grow while the server takes long to answer, because it deals with the
+// messages of one connection one after the other, and lets connections go that nobody
+// needs.
 func (p *pool) tend(ctx context.Context) {
-	ticker := time.NewTicker(poolTick)
+	ticker := time.NewTicker(min(poolTick, max(p.set.UpstreamIdle/4, time.Millisecond)))
 	defer ticker.Stop()
 	for {
 		select {
@@ -148,29 +166,74 @@ func (p *pool) tend(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if slots := p.all(); len(slots) < p.set.MaxConnections && p.slow(slots) {
+		slots := p.all()
+		if len(slots) < p.set.MaxConnections && p.slow(slots) {
 			p.log.Info("the server answers slowly, connecting once more",
 				zap.Int("connections", len(slots)+1), zap.Int("max_connections", p.set.MaxConnections))
-			p.add(ctx)
+			p.run(ctx, p.add(), true)
 		}
+		for _, s := range slots {
+			s.tidy(time.Now())
+		}
+		p.shrink()
 	}
 }
 
-// slow says whether all connections are there and most keep agents waiting.
+// slow says whether all connections that somebody needs are there and most keep agents
+// waiting.
 func (p *pool) slow(slots []*slot) bool {
 	p.mu.Lock()
 	recent := time.Since(p.grown) < growPause
 	p.mu.Unlock()
-	if recent || int(p.connected.Load()) < len(slots) {
+	if recent {
 		return false
 	}
-	slow := 0
+	slow, live := 0, 0
 	for _, s := range slots {
-		if time.Duration(s.wait.Load()) > p.set.GrowAfter {
-			slow++
+		switch {
+		case s.current.Load() != nil:
+			live++
+			if time.Duration(s.wait.Load()) > p.set.GrowAfter {
+				slow++
+			}
+		case !p.router.resting(s.lane):
+			return false
 		}
 	}
-	return 2*slow > len(slots)
+	return 2*slow > live
+}
+
+// tidy hangs up when nobody has needed s's connection for long.
+func (s *slot) tidy(now time.Time) {
+	l := s.current.Load()
+	if l == nil || s.pool.router.needed(s.lane) {
+		s.unneeded = time.Time{}
+		return
+	}
+	if s.unneeded.IsZero() {
+		s.unneeded = now
+	}
+	keep := s.pool.set.UpstreamIdle
+	if !l.used.Load() {
+		keep = min(keep, unusedKeep)
+	}
+	if now.Sub(s.unneeded) < keep || !s.pool.router.letGo(s.lane, l) {
+		return
+	}
+	l.idle.Store(true)
+	s.current.CompareAndSwap(l, nil)
+	s.unneeded = time.Time{}
+	s.pool.work.Go(l.leave)
+}
+
+// shrink takes back lanes that the pool has grown by, once they are at rest.
+func (p *pool) shrink() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for last := len(p.slots) - 1; last >= p.set.MinConnections && p.router.remove(p.slots[last].lane); last-- {
+		p.slots[last].stop()
+		p.slots = p.slots[:last]
+	}
 }
 
 // announce tells the server of agents after a loss, at a pace.
@@ -203,17 +266,25 @@ func (p *pool) nudge() {
 	}
 }
 
-// run keeps s connected until ctx ends.
-func (s *slot) run(ctx context.Context) {
+// run keeps s connected until ctx ends, at once or from when somebody needs it. A lane that
+// could not connect goes on trying, whoever has needed it: somebody will.
+func (s *slot) run(ctx context.Context, atOnce bool) {
 	failures := 0
 	for {
-		began := time.Now()
-		asked, err := s.converse(ctx)
-		if ctx.Err() != nil {
+		if !atOnce && !s.awaited(ctx) {
 			return
 		}
-		if s.refused.Load() {
+		began := time.Now()
+		asked, err := s.converse(ctx)
+		if ctx.Err() != nil || s.refused.Load() {
 			return
+		}
+		atOnce = s.lane.peer != nil || !s.pool.router.resting(s.lane)
+		if !atOnce {
+			failures = 0
+			s.pool.log.Info("no agent needs this connection to the OpAMP server; it is made again when one does",
+				zap.String("upstream", s.name), zap.String("reason", lostReason(err)))
+			continue
 		}
 		if time.Since(began) >= proven {
 			failures = 0
@@ -238,6 +309,16 @@ func (s *slot) run(ctx context.Context) {
 	}
 }
 
+// awaited waits until somebody needs s. It is false if that does not come.
+func (s *slot) awaited(ctx context.Context) bool {
+	select {
+	case <-s.lane.wanted:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // pause grows with failures, and is jittered so that gateways that lost their server do not
 // come back as one.
 func pause(failures int) time.Duration {
@@ -250,32 +331,50 @@ func pause(failures int) time.Duration {
 
 func (p *pool) endpoint() Endpoint { return p.set.Endpoints[int(p.active.Load())%len(p.set.Endpoints)] }
 
-// failOver moves on to the next endpoint, unless somebody is connected to this one or has
-// moved on already.
-func (p *pool) failOver(from int32) {
+// failOver moves on to the next endpoint because of err, unless somebody is connected to
+// this one or has moved on already.
+func (p *pool) failOver(from int32, err error) {
 	if len(p.set.Endpoints) > 1 && p.connected.Load() == 0 {
 		next := (from + 1) % int32(len(p.set.Endpoints)) //nolint:gosec // a handful
 		if p.active.CompareAndSwap(from, next) {
-			p.log.Warn("trying the next endpoint", zap.String("endpoint", printable(p.set.Endpoints[next].URL)))
+			p.log.Warn("trying the next endpoint", zap.String("endpoint", printable(p.set.Endpoints[next].URL)), zap.Error(err))
 		}
 	}
+}
+
+// dial connects to the server: to the endpoint in use, or, since somebody may be waiting,
+// to the first of the others that can be reached. It returns how long the server asked to
+// be left alone.
+func (s *slot) dial(ctx context.Context) (conn io.ReadWriteCloser, at Endpoint, asked time.Duration, err error) {
+	p := s.pool
+	for range p.set.Endpoints {
+		index := p.active.Load()
+		at = p.set.Endpoints[index]
+		dialing, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
+		conn, err = opampdial.Upgrade(dialing, at.Client, at.URL, s.handshake())
+		cancel()
+		if err == nil {
+			p.set.Observer.Dialled("ok")
+			return conn, at, 0, nil
+		}
+		p.set.Observer.Dialled(dialReason(err))
+		p.failOver(index, err)
+		if asked = s.turnedDown(err); asked > 0 || s.refused.Load() || ctx.Err() != nil || p.active.Load() == index {
+			break
+		}
+	}
+	return nil, at, asked, err
 }
 
 // converse has one connection, from dial to close. It returns how long the server asked to
 // be left alone.
 func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	p := s.pool
-	index := p.active.Load()
-	endpoint := p.set.Endpoints[index]
-	dialing, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
-	conn, err := opampdial.Upgrade(dialing, endpoint.Client, endpoint.URL, s.handshake())
-	cancel()
+	conn, endpoint, asked, err := s.dial(ctx)
 	if err != nil {
-		p.set.Observer.Dialled(dialReason(err))
-		p.failOver(index)
-		return s.turnedDown(err)
+		p.router.laneFailed(s.lane)
+		return asked, err
 	}
-	p.set.Observer.Dialled("ok")
 	l := newLink(conn, s, linkSettings{
 		maxMessage: p.set.MaxMessageSize, maxQueue: p.set.MaxUpstreamQueue,
 		pingInterval: p.set.UpstreamPing, writeTimeout: p.set.WriteTimeout,
@@ -283,6 +382,7 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 		onWritten: func(waited time.Duration) { p.set.Observer.Forwarded(Up, waited) },
 	})
 	s.sample.Store(nil)
+	s.wait.Store(0)
 	s.current.Store(l)
 	p.router.laneUp(s.lane, l)
 	p.connected.Add(1)
@@ -294,6 +394,9 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	stop := context.AfterFunc(ctx, l.leave)
 	err = l.run()
 	stop()
+	if l.idle.Load() {
+		err = errIdle
+	}
 	p.connected.Add(-1)
 	p.router.laneDown(s.lane, l)
 	s.current.Store(nil)
@@ -318,21 +421,21 @@ func (s *slot) handshake() http.Header {
 
 // turnedDown is how long the server wants to be left alone. One that refuses the agent
 // whose connection it is is taken at its word.
-func (s *slot) turnedDown(err error) (time.Duration, error) {
+func (s *slot) turnedDown(err error) time.Duration {
 	var status *opampdial.StatusError
 	if !errors.As(err, &status) {
-		return 0, err
+		return 0
 	}
 	switch status.Code {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return opampdial.RetryAfter(status.Header, time.Now()), err
+		return opampdial.RetryAfter(status.Header, time.Now())
 	case http.StatusUnauthorized, http.StatusForbidden:
 		if s.lane.peer != nil {
 			s.refused.Store(true)
 			s.once.Do(func() { close(s.first) })
 		}
 	}
-	return 0, err
+	return 0
 }
 
 // blame remembers the size of a message for which the server has closed the connection. Who
@@ -430,6 +533,8 @@ func dialReason(err error) string {
 func lostReason(err error) string {
 	var closed *closedError
 	switch {
+	case errors.Is(err, errIdle):
+		return "idle"
 	case errors.As(err, &closed):
 		return "closed_by_server"
 	case errors.Is(err, errSilent):

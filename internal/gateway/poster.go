@@ -111,7 +111,7 @@ func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []
 	if err != nil {
 		err = opampdial.WithoutURL(err)
 		g.set.Observer.Dialled(dialReason(err))
-		g.pool.failOver(index)
+		g.pool.failOver(index, err)
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read, or is of no use

@@ -24,13 +24,15 @@ type carrier interface {
 // lane is one place in the pool of upstream connections: connections come and go, the
 // lane keeps its agents.
 type lane struct {
-	seed uint64 // fixed at construction
-	peer *peer  // fixed: whom alone it serves; nil: it is one of those that agents are shared out among
+	seed   uint64        // fixed at construction
+	peer   *peer         // fixed: whom alone it serves; nil: it is one of those that agents are shared out among
+	wanted chan struct{} // fixed, size 1: it is at rest, and somebody needs a connection
 
-	carrier      carrier // guarded by the router's mu: the connection; nil while there is none
-	capabilities []byte  // guarded by mu: the field as the server sent it on this connection
-	offers       []byte  // guarded by mu: custom_capabilities, the same
-	agents       int     // guarded by mu: how many are bound to it
+	carrier      carrier       // guarded by the router's mu: the connection; nil while there is none
+	arrival      chan struct{} // guarded by mu: closed when it is decided whether one comes; nil while nobody waits
+	capabilities []byte        // guarded by mu: the field as the server sent it on this connection
+	offers       []byte        // guarded by mu: custom_capabilities, the same
+	agents       int           // guarded by mu: how many are bound to it
 }
 
 // peer is where an agent is reached: a WebSocket, or the mailbox of an agent that polls.
@@ -76,10 +78,11 @@ type router struct {
 
 	mu         sync.Mutex
 	agents     map[opampwire.InstanceUID]*agent // guarded by mu
-	lanes      []*lane                          // guarded by mu: those with a connection
+	lanes      []*lane                          // guarded by mu: those with a connection, and those at rest
 	generation uint64                           // guarded by mu: grows when lanes change
 	waiting    []*agent                         // guarded by mu: to be announced, in order
 	leaving    []departure                      // guarded by mu: by the end of their grace
+	parted     map[opampwire.InstanceUID]moment // guarded by mu: the server has yet to answer their goodbye; until when
 	counts     routerCounts                     // guarded by mu
 	changes    uint64                           // guarded by mu: grows when agents come and go
 }
@@ -115,12 +118,15 @@ const (
 	restful = time.Second
 	// forgotten is how long for one whose last message the server has not answered.
 	forgotten = 15 * time.Second
+	// mostParted is how many goodbyes may wait for their answer.
+	mostParted = 20_000
 )
 
 func newRouter(set routerSettings) *router {
 	return &router{
 		set:    set,
 		agents: make(map[opampwire.InstanceUID]*agent),
+		parted: make(map[opampwire.InstanceUID]moment),
 		counts: routerCounts{duplicates: make(map[Duplicates]uint64)},
 	}
 }
@@ -130,14 +136,26 @@ type verdict struct {
 	carrier carrier // takes it; nil: it is not forwarded, because of why
 	agent   *agent
 	why     Reason
+	arrival <-chan struct{} // with ReasonNoUpstream: closed when that may be different; nil: it will not be soon
 
 	old      *peer           // who has the UID, where that is why
 	handover <-chan struct{} // closed when old has it no more; only with old
 	conflict Duplicates      // what to do about it: the policy
 }
 
-// fromAgent decides on a message that p has brought at now.
+// fromAgent decides on a message that p has brought at now. Where it has to wait for a
+// connection the verdict says so, and the caller comes again when that is decided, or has
+// fromAgentAtOnce decide when it has waited long enough.
 func (r *router) fromAgent(p *peer, m opampwire.AgentMessage, now moment) verdict {
+	return r.decide(p, m, now, true)
+}
+
+// fromAgentAtOnce is fromAgent for a message that waits no longer.
+func (r *router) fromAgentAtOnce(p *peer, m opampwire.AgentMessage, now moment) verdict {
+	return r.decide(p, m, now, false)
+}
+
+func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool) verdict {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.agents[m.UID]
@@ -164,9 +182,9 @@ func (r *router) fromAgent(p *peer, m opampwire.AgentMessage, now moment) verdic
 	if m.Disconnect {
 		r.leaveLocked(a, now)
 	}
-	if !r.bindLocked(a, now) {
-		a.lost = true
-		return verdict{agent: a, why: ReasonNoUpstream}
+	if ok, arrival := r.bindLocked(a, now, wait); !ok {
+		a.lost = a.lost || arrival == nil
+		return verdict{agent: a, why: ReasonNoUpstream, arrival: arrival}
 	}
 	a.sent, a.sentAt, a.spoke, a.lost = m.SequenceNum, now, true, false
 	a.pending++
@@ -277,6 +295,9 @@ func (r *router) ended(p *peer, now moment) {
 		p.remove(a)
 		r.handOverLocked(a)
 		if a.goodbye || !a.spoke || a.former != nil {
+			if a.goodbye && a.pending > 0 {
+				r.partLocked(a, now)
+			}
 			r.forgetLocked(a)
 			continue
 		}
@@ -306,10 +327,15 @@ func (r *router) bury(now moment) {
 			break
 		}
 		a := d.agent
-		if a.leaveAt == d.at && !r.endLocked(a) {
+		if a.leaveAt == d.at && !r.endLocked(a, now) {
 			break
 		}
 		done++
+	}
+	for uid, until := range r.parted {
+		if until <= now {
+			delete(r.parted, uid)
+		}
 	}
 	r.leaving = slices.Delete(r.leaving, 0, done)
 	if len(r.leaving) == 0 {
@@ -318,7 +344,7 @@ func (r *router) bury(now moment) {
 }
 
 // endLocked ends an agent whose grace is over. It is false if that has to wait.
-func (r *router) endLocked(a *agent) bool {
+func (r *router) endLocked(a *agent, now moment) bool {
 	switch {
 	case a.goodbye:
 		if a.peer != nil {
@@ -331,9 +357,17 @@ func (r *router) endLocked(a *agent) bool {
 			return false
 		}
 		r.counts.goodbyes++
+		r.partLocked(a, now)
 	}
 	r.forgetLocked(a)
 	return true
+}
+
+// partLocked remembers that the server will answer a's goodbye, as it answers everything.
+func (r *router) partLocked(a *agent, now moment) {
+	if len(r.parted) < mostParted {
+		r.parted[a.uid] = now + forgotten
+	}
 }
 
 // snapshot is what there is now.

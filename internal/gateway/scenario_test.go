@@ -27,9 +27,13 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	router [agents=N] [per_peer=N] [duplicates=POLICY] [silence=D] [grace=D]   a new one, at 0s
 //	up LANE | down LANE      a lane gets a connection, or loses it
+//	rest LANE                a lane has no connection until somebody needs it
+//	free LANE                put it to rest if nobody is on it
+//	fail LANE                it could not get the connection that somebody needs
+//	open                     somebody comes whose name is not known yet
 //	full LANE | room LANE    the lane's connection has no room, or has again
 //	own PEER LANE            a lane of one peer's own
-//	say PEER AGENT [seq=N] [goodbye]    without seq the number after the last one
+//	say PEER AGENT [seq=N] [goodbye] [at_once]    without seq the number after the last one
 //	alive PEER               a sign of life that is no message
 //	end PEER                 its connection ends
 //	server LANE AGENT [caps] [offers] [error] [new=AGENT]    AGENT may be - for nobody
@@ -192,10 +196,21 @@ func (w *world) run(line string) string {
 		w.router.laneUp(w.lane(fields[1]), &wire{world: w, name: fields[1]})
 	case "down":
 		w.router.laneDown(w.lane(fields[1]), w.lane(fields[1]).carrier)
+	case "rest":
+		w.router.laneRests(w.lane(fields[1]))
+	case "free":
+		if l := w.lane(fields[1]); !w.router.letGo(l, l.carrier) {
+			return "it is needed\n"
+		}
+	case "fail":
+		w.router.laneFailed(w.lane(fields[1]))
+	case "open":
+		ok, arrival := w.router.open()
+		return w.awaited(arrival, fmt.Sprintf("open: %t\n", ok))
 	case "full", "room":
 		w.lane(fields[1]).carrier.(*wire).full = fields[0] == "full"
 	case "say":
-		return w.say(fields[1], fields[2], uint64(number("seq", -1)), has("goodbye"))
+		return w.say(fields[1], fields[2], uint64(number("seq", -1)), has("goodbye"), has("at_once"))
 	case "alive":
 		w.heard[fields[1]] = w.now
 	case "end":
@@ -229,14 +244,32 @@ func (w *world) flush() string {
 	return out + "\n"
 }
 
-func (w *world) say(from, who string, seq uint64, goodbye bool) string {
+// awaited says which lane has been asked to connect, else otherwise.
+func (w *world) awaited(arrival <-chan struct{}, otherwise string) string {
+	for name, l := range w.lanes {
+		if arrival != nil && arrival == (<-chan struct{})(l.arrival) {
+			return "waits for lane " + name + "\n"
+		}
+	}
+	return otherwise
+}
+
+func (w *world) say(from, who string, seq uint64, goodbye, atOnce bool) string {
 	if seq == ^uint64(0) {
 		seq = w.seqs[who] + 1
 	}
 	w.seqs[who] = seq
 	p := w.peer(from)
 	w.heard[from] = w.now
-	v := w.router.fromAgent(p, opampwire.AgentMessage{UID: w.uid(who), SequenceNum: seq, Disconnect: goodbye}, w.now)
+	decide := w.router.fromAgent
+	if atOnce {
+		decide = w.router.fromAgentAtOnce
+	}
+	v := decide(p, opampwire.AgentMessage{UID: w.uid(who), SequenceNum: seq, Disconnect: goodbye}, w.now)
+	if v.arrival != nil {
+		w.seqs[who]-- // it comes again with the same
+		return w.awaited(v.arrival, "")
+	}
 	if v.why != "" {
 		out := "not forwarded: " + string(v.why)
 		if v.old != nil {
@@ -265,6 +298,9 @@ func (w *world) server(on, who string, args map[string]string, has func(string) 
 	d := w.router.fromServer(l, l.peer, m)
 	if d.why != "" {
 		return "dropped: " + string(d.why) + "\n"
+	}
+	if d.peer == nil {
+		return "answers a goodbye\n"
 	}
 	out := fmt.Sprintf("to %v", d.peer.owner)
 	if d.capabilities != nil {

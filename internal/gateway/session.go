@@ -87,13 +87,13 @@ func (s *session) Message(message []byte) error {
 // forward sends a message on its way, once the router says which.
 func (s *session) forward(message []byte, m opampwire.AgentMessage) error {
 	g := s.gw
-	v := g.router.fromAgent(&s.peer, m, g.now())
+	v := g.route(g.soft, &s.peer, m)
 	if v.why == ReasonNoUpstream && s.own.comes(g.soft) {
 		if s.own.slot.refused.Load() {
 			g.drop.note(ReasonNoUpstream, 1, errRefusedByServer)
 			return &opampserver.Refusal{Code: wsframe.ClosePolicy, Err: errRefusedByServer}
 		}
-		v = g.router.fromAgent(&s.peer, m, g.now())
+		v = g.route(g.soft, &s.peer, m)
 	}
 	if v.why == ReasonDuplicate {
 		v = s.contest(v, m)
@@ -222,7 +222,7 @@ func (s *session) contest(v verdict, m opampwire.AgentMessage) verdict {
 	case <-g.soft.Done():
 	}
 	old := v.old
-	if v = g.router.fromAgent(&s.peer, m, g.now()); v.why == "" || v.why == ReasonNoUpstream {
+	if v = g.route(g.soft, &s.peer, m); v.why == "" || v.why == ReasonNoUpstream {
 		if other, ok := old.owner.(*session); ok && !old.busy(g.router) {
 			other.conn.Dismiss(wsframe.ClosePolicy, "another connection took over this instance UID")
 		}
@@ -304,7 +304,7 @@ func (g *Gateway) openOwn(p *peer, uid opampwire.InstanceUID, header http.Header
 	o := &ownWay{slot: g.pool.newSlot(uid.String(), l, h), end: cancel, done: make(chan struct{})}
 	g.pool.work.Go(func() {
 		defer close(o.done)
-		o.slot.run(ctx)
+		o.slot.run(ctx, true)
 	})
 	return o
 }

@@ -70,8 +70,8 @@ type Settings struct {
 	ForwardHeaders []string
 	Multiplexing   Multiplexing // MultiplexShared
 
-	MinConnections int           // to the server, from the start; 1
-	MaxConnections int           // that it may grow to; 8. Over plain HTTP: requests at a time; 64
+	MinConnections int           // to the server that agents are shared out among; 1. Each is made when an agent needs it
+	MaxConnections int           // that these may grow to; 8. Over plain HTTP: requests at a time; 64
 	GrowAfter      time.Duration // wait for the server's answer that is worth one connection more; 100 ms
 
 	MaxMessageSize    int64 // bytes of one message in either direction; 64 MiB
@@ -87,6 +87,7 @@ type Settings struct {
 	FirstMessage     time.Duration // of a new connection; 30 s
 	PingInterval     time.Duration // of silence, downstream; a second one ends the connection; 30 s
 	UpstreamPing     time.Duration // the same, upstream; 10 s
+	UpstreamIdle     time.Duration // that a connection to the server is kept without an agent; 1 min
 	Grace            time.Duration // between the end of a connection and the agent's; 5 s
 	HTTPAnswer       time.Duration // that an agent over plain HTTP waits for the server's answer; 5 s
 	HTTPSilence      time.Duration // after which an agent over plain HTTP has gone; 90 s
@@ -131,6 +132,7 @@ func (s Settings) withDefaults() Settings {
 	orDefault(&s.FirstMessage, 30*time.Second)
 	orDefault(&s.PingInterval, 30*time.Second)
 	orDefault(&s.UpstreamPing, 10*time.Second)
+	orDefault(&s.UpstreamIdle, time.Minute)
 	orDefault(&s.Grace, 5*time.Second)
 	orDefault(&s.HTTPAnswer, 5*time.Second)
 	orDefault(&s.HTTPSilence, 90*time.Second)

@@ -42,6 +42,7 @@ type Upstream struct {
 	Name        string
 	Endpoint    string // without query
 	Connected   bool
+	Idle        bool // not connected, because no agent needs it
 	Agents      int
 	QueuedBytes int
 	AnswerTime  time.Duration // how long the server takes to answer, smoothed
@@ -75,6 +76,8 @@ func (g *Gateway) upstreams(perLane map[*lane]int) []Upstream {
 		u := Upstream{Name: s.name, Endpoint: endpoint, Agents: perLane[s.lane], AnswerTime: time.Duration(s.wait.Load())}
 		if l := s.current.Load(); l != nil {
 			u.Connected, u.QueuedBytes = true, l.waiting()
+		} else {
+			u.Idle = g.router.resting(s.lane)
 		}
 		ups = append(ups, u)
 	}
@@ -101,7 +104,7 @@ func (g *Gateway) Status(name string, now time.Time) *gatewaystatus.Status {
 	}
 	for _, u := range stats.Upstreams {
 		s.Upstreams = append(s.Upstreams, gatewaystatus.Upstream{
-			Name: u.Name, Endpoint: u.Endpoint, Connected: u.Connected, Agents: u.Agents,
+			Name: u.Name, Endpoint: u.Endpoint, Connected: u.Connected, Idle: u.Idle, Agents: u.Agents,
 			QueuedBytes: u.QueuedBytes, AnswerTime: u.AnswerTime.Seconds(),
 		})
 	}

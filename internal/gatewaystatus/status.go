@@ -71,6 +71,7 @@ type Upstream struct {
 	Name        string  `json:"name"`
 	Endpoint    string  `json:"endpoint"` // without user and query
 	Connected   bool    `json:"connected"`
+	Idle        bool    `json:"idle,omitempty"` // not connected, because no agent needs it
 	Agents      int     `json:"agents"`
 	QueuedBytes int     `json:"queued_bytes"`
 	AnswerTime  float64 `json:"answer_time_seconds"` // how long the server takes, smoothed

@@ -77,6 +77,7 @@ type upstream struct {
 	Name              string  `json:"name"`
 	Endpoint          string  `json:"endpoint"`
 	Connected         bool    `json:"connected"`
+	Idle              bool    `json:"idle"`
 	Agents            int     `json:"agents"`
 	QueuedBytes       int     `json:"queued_bytes"`
 	AnswerTimeSeconds float64 `json:"answer_time_seconds"`
@@ -180,7 +181,7 @@ func newGateway(g *fleet.Gateway) gateway {
 	}
 	for _, u := range g.Upstreams {
 		out.Upstreams = append(out.Upstreams, upstream{
-			Name: u.Name, Endpoint: u.Endpoint, Connected: u.Connected, Agents: u.Agents,
+			Name: u.Name, Endpoint: u.Endpoint, Connected: u.Connected, Idle: u.Idle, Agents: u.Agents,
 			QueuedBytes: u.QueuedBytes, AnswerTimeSeconds: u.AnswerTime,
 		})
 	}

@@ -58,8 +58,11 @@ func newGatewayPart(c fleet.Carrier, now time.Time) gatewayPart {
 			Name: clean(short(u.Name, 60)), Endpoint: clean(short(u.Endpoint, 160)), State: badge{Word: "Down", Look: "bad"},
 			Agents: countText(int64(u.Agents)), Queue: byteSize(float64(u.QueuedBytes)), Answer: "–",
 		}
-		if u.Connected {
+		switch {
+		case u.Connected:
 			row.State = badge{Word: "Connected", Look: "ok"}
+		case u.Idle:
+			row.State = badge{Word: "Idle", Look: "none", Help: "No agent needs it."}
 		}
 		if u.AnswerTime > 0 {
 			row.Answer = milliseconds(u.AnswerTime)
@@ -94,8 +97,19 @@ func gatewayFigures(g *fleet.Gateway) (out []figure) {
 	return out
 }
 
+// upstreamsText is how many upstreams are connected, of those that should be.
 func upstreamsText(g *fleet.Gateway) string {
-	return strconv.Itoa(g.ConnectedUpstreams()) + " of " + strconv.Itoa(len(g.Upstreams))
+	idle := g.IdleUpstreams()
+	switch needed := len(g.Upstreams) - idle; {
+	case len(g.Upstreams) == 0:
+		return "–"
+	case idle == 0:
+		return strconv.Itoa(g.ConnectedUpstreams()) + " of " + strconv.Itoa(needed)
+	case needed == 0:
+		return strconv.Itoa(idle) + " idle"
+	default:
+		return strconv.Itoa(g.ConnectedUpstreams()) + " of " + strconv.Itoa(needed) + ", " + strconv.Itoa(idle) + " idle"
+	}
 }
 
 func milliseconds(s float64) string {
@@ -129,12 +143,16 @@ func gatewayBadge(c fleet.Carrier) badge {
 		return livenessBadges[c.Agent.Liveness]
 	case !g.Told:
 		return badge{"Not told", "none", "It told who is behind it, and not how it is."}
+	case len(g.Upstreams) == 0:
+		return badge{"Carrying", "ok", "Each agent has its own way to the server."}
+	case g.IdleUpstreams() == len(g.Upstreams):
+		return badge{"Idle", "none", "No agent needs a connection to the server."}
 	case g.ConnectedUpstreams() == 0:
 		return badge{"Cut off", "bad", "None of its connections to the server is up."}
-	case g.ConnectedUpstreams() < len(g.Upstreams):
+	case g.ConnectedUpstreams()+g.IdleUpstreams() < len(g.Upstreams):
 		return badge{"Partly cut off", "warn", "Some of its connections to the server are down."}
 	}
-	return badge{"Carrying", "ok", "All its connections to the server are up."}
+	return badge{"Carrying", "ok", "All connections to the server that its agents need are up."}
 }
 
 func gatewayLinks(list []fleet.Carrier) (out []gatewayLink) {

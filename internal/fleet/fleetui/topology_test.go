@@ -121,6 +121,24 @@ func TestHowAGatewayIs(t *testing.T) {
 	carry(t, f, s)
 	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Cut off 10")
 	s.Updated++
+	s.Upstreams[1].Idle = true
+	carry(t, f, s)
+	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Cut off 10")
+	s.Updated++
+	s.Upstreams[0].Idle = true
+	carry(t, f, s)
+	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Idle 10")
+	assert.Contains(t, text(get(u, agentPath)), "0 ws://server/v1/opamp Idle")
+	s.Updated++
+	s.Upstreams[0] = gatewaystatus.Upstream{Name: "0", Connected: true}
+	carry(t, f, s)
+	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Carrying 10")
+	s.Updated++
+	s.Upstreams = nil
+	carry(t, f, s)
+	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Carrying 10")
+	s.Upstreams = edge().Upstreams
+	s.Updated++
 	s.Upstreams[0].Connected, s.Upstreams[1].Connected = true, true
 	carry(t, f, s)
 	assert.Contains(t, text(get(u, "/topology")), "g in gw on edge-1 Carrying 10")

@@ -522,7 +522,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.OpampGatewayUpstreams, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_opamp_gateway_upstreams",
-		metric.WithDescription("Connections to the server that there should be. [Alpha]"),
+		metric.WithDescription("Connections to the server that agents are shared out among. [Alpha]"),
 		metric.WithUnit("{connections}"),
 	)
 	errs = errors.Join(errs, err)

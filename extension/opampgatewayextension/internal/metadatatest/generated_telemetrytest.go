@@ -373,7 +373,7 @@ func AssertEqualOpampGatewayUpstreamAgents(t *testing.T, tt *componenttest.Telem
 func AssertEqualOpampGatewayUpstreams(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_opamp_gateway_upstreams",
-		Description: "Connections to the server that there should be. [Alpha]",
+		Description: "Connections to the server that agents are shared out among. [Alpha]",
 		Unit:        "{connections}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

@@ -1,0 +1,407 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/otel-fleetview/fleetview/internal/opampserver"
+	"github.com/otel-fleetview/fleetview/internal/opamptest"
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/wsframe"
+)
+
+// pipes is a server that answers every message, reached by pipes in place of a network, so
+// that time can be made up.
+type pipes struct {
+	refuse atomic.Int64 // status of each handshake; 0: it is accepted
+	frozen atomic.Bool  // it reads and answers nothing
+
+	mu     sync.Mutex
+	dialed []time.Time // guarded by mu
+	open   int         // guarded by mu
+	heard  int         // guarded by mu: messages
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p *pipes) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialed = append(p.dialed, time.Now())
+	if status := int(p.refuse.Load()); status != 0 {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}
+	near, far := net.Pipe()
+	p.open++
+	go p.serve(far)
+	return &http.Response{
+		StatusCode: http.StatusSwitchingProtocols, Body: near, Request: r,
+		Header: http.Header{"Upgrade": {"websocket"}, "Sec-Websocket-Accept": {opamptest.AcceptKey(r.Header.Get("Sec-WebSocket-Key"))}},
+	}, nil
+}
+
+func (p *pipes) serve(c net.Conn) {
+	defer func() {
+		_ = c.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.open--
+	}()
+	in := bufio.NewReader(c)
+	for {
+		var head wsframe.Header
+		for want := 2; want > 0; {
+			b, err := in.Peek(want)
+			if err != nil {
+				return
+			}
+			var size int
+			if head, size, err = wsframe.ParseHeader(b, wsframe.FromClient); err != nil {
+				return
+			}
+			if want = size; size <= len(b) {
+				_, _ = in.Discard(size)
+				want = 0
+			}
+		}
+		payload := make([]byte, head.Length)
+		if _, err := io.ReadFull(in, payload); err != nil {
+			return
+		}
+		wsframe.Mask(payload, head.Mask)
+		if p.frozen.Load() {
+			continue
+		}
+		if !p.answer(c, head.Op, payload) {
+			return
+		}
+	}
+}
+
+func (p *pipes) answer(c net.Conn, op wsframe.Opcode, payload []byte) bool {
+	switch op {
+	case wsframe.OpPing:
+		_, _ = c.Write(serverFrame(0x8a, payload))
+	case wsframe.OpClose:
+		_, _ = c.Write(serverFrame(0x88, payload))
+		return false
+	case wsframe.OpBinary:
+		m, err := opampwire.ScanAgentMessage(payload[1:])
+		if err != nil {
+			return false
+		}
+		p.mu.Lock()
+		p.heard++
+		p.mu.Unlock()
+		_, _ = c.Write(serverFrame(0x82, append([]byte{0}, opampwire.AppendAcknowledgement(nil, m.UID)...)))
+	}
+	return true
+}
+
+func (p *pipes) counts() (dials, open, heard int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.dialed), p.open, p.heard
+}
+
+// sleeper is a gateway in a bubble of made up time.
+type sleeper struct {
+	*Gateway
+	t    *testing.T
+	to   *pipes
+	seen *observed
+}
+
+func asleep(t *testing.T, set Settings) *sleeper {
+	to, seen := new(pipes), new(observed)
+	set.Endpoints = []Endpoint{{URL: &url.URL{Scheme: "ws", Host: "server"}, Client: &http.Client{Transport: to}}}
+	set.Observer, set.Drain = seen, time.Millisecond
+	g, err := New(set)
+	require.NoError(t, err)
+	g.Start()
+	return &sleeper{Gateway: g, t: t, to: to, seen: seen}
+}
+
+// end is what a test ends with: goroutines of a bubble must not outlive it.
+func (s *sleeper) end() { require.NoError(s.t, s.Shutdown(context.Background())) }
+
+// mouth is the downstream connection of an agent.
+type mouth struct {
+	mu      sync.Mutex
+	answers int // guarded by mu
+}
+
+func (*mouth) Info() opampserver.ConnInfo { return opampserver.ConnInfo{} }
+func (*mouth) Ping() error                { return nil }
+func (*mouth) Heard() time.Duration       { return 0 }
+func (*mouth) Dismiss(uint16, string)     {}
+
+func (m *mouth) SendEncoded([]byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answers++
+	return nil
+}
+
+// speaker is an agent as the gateway has it.
+type speaker struct {
+	opampserver.Session
+	mouth *mouth
+	uid   opampwire.InstanceUID
+	seq   uint64
+}
+
+func (s *sleeper) agent(uid opampwire.InstanceUID) *speaker {
+	m := new(mouth)
+	return &speaker{Session: relay{s.Gateway}.Open(m, &http.Request{}), mouth: m, uid: uid}
+}
+
+// beat says something, and returns whether that was answered by the time that all is quiet.
+func (a *speaker) beat() bool {
+	a.seq++
+	before := a.mouth.answers
+	if err := a.Message(opampwire.AppendHeartbeat(nil, a.uid, a.seq)[1:]); err != nil {
+		return false
+	}
+	synctest.Wait()
+	a.mouth.mu.Lock()
+	defer a.mouth.mu.Unlock()
+	return a.mouth.answers == before+1
+}
+
+func (s *sleeper) states() (connected, idle int) {
+	for _, u := range s.Stats().Upstreams {
+		switch {
+		case u.Connected:
+			connected++
+		case u.Idle:
+			idle++
+		}
+	}
+	return connected, idle
+}
+
+// A day in the life of a gateway that nobody uses much.
+func TestConnectionsThatCarryNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := asleep(t, Settings{MinConnections: 2})
+		defer s.end()
+		states := func(wantConnected, wantIdle int, format string, args ...any) {
+			t.Helper()
+			synctest.Wait()
+			connected, idle := s.states()
+			require.Equalf(t, []int{wantConnected, wantIdle}, []int{connected, idle}, format, args...)
+		}
+		states(1, 1, "one connection at start says whether the server can be reached")
+		time.Sleep(unusedKeep + 2*poolTick)
+		states(0, 2, "nothing was said on it, so it goes before a server takes it for a fault")
+		dials, open, _ := s.to.counts()
+		require.Equal(t, []int{1, 0}, []int{dials, open})
+		time.Sleep(24 * time.Hour)
+		dials, _, _ = s.to.counts()
+		require.Equal(t, 1, dials, "and nobody connects for nobody")
+		require.Equal(t, 1, s.seen.count("lost idle"))
+
+		a := s.agent(opamp(1))
+		require.True(t, a.beat(), "the first agent's first message arrives")
+		states(1, 1, "on the lane that it prefers")
+		time.Sleep(time.Hour)
+		require.True(t, a.beat())
+		dials, _, _ = s.to.counts()
+		require.Equal(t, 2, dials, "who has an agent is kept, however silent that is")
+
+		for range 20 { // an agent that comes and goes
+			a.Closed()
+			time.Sleep(s.set.Grace + s.set.UpstreamIdle/2)
+			a = s.agent(opamp(1))
+			require.True(t, a.beat())
+		}
+		dials, _, _ = s.to.counts()
+		require.Equal(t, 2, dials, "does not make the connection come and go")
+		a.Closed()
+		time.Sleep(s.set.Grace + s.set.UpstreamIdle - poolTick)
+		states(1, 1, "it is kept for a while")
+		time.Sleep(3 * poolTick)
+		states(0, 2, "and not for ever")
+	})
+}
+
+// Agents that come at once to a gateway at rest make a connection for each lane, not for
+// each agent.
+func TestManyWakeALaneOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := asleep(t, Settings{MinConnections: 3})
+		defer s.end()
+		time.Sleep(time.Minute)
+		var all sync.WaitGroup
+		var ok atomic.Int64
+		for i := range 100 {
+			all.Go(func() {
+				if s.reach(t.Context()) && s.agent(opamp(byte(i+1))).Message(opampwire.AppendHeartbeat(nil, opamp(byte(i+1)), 1)[1:]) == nil {
+					ok.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		assert.Equal(t, int64(100), ok.Load())
+		dials, open, heard := s.to.counts()
+		assert.Equal(t, []int{4, 3, 100}, []int{dials, open, heard}, "one at start, three for them")
+		assert.Zero(t, sum(s.drop.counts()))
+	})
+}
+
+// A server that refuses is known from the start, is tried on, and costs the agents that come
+// no wait.
+func TestServerThatRefusesIsNotIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := asleep(t, Settings{})
+		defer s.end()
+		s.to.refuse.Store(http.StatusUnauthorized)
+		time.Sleep(unusedKeep + 2*poolTick) // the first one let go
+		began := time.Now()
+		require.False(t, s.reach(t.Context()), "the agent that wakes the lane learns that there is none")
+		require.Zero(t, time.Since(began))
+		synctest.Wait()
+		connected, idle := s.states()
+		require.Equal(t, []int{0, 0}, []int{connected, idle}, "cut off, not idle")
+		require.False(t, s.reach(t.Context()))
+		s.to.refuse.Store(0)
+		time.Sleep(backoffMax)
+		require.True(t, s.reach(t.Context()), "it is tried on without an agent")
+		require.Positive(t, s.seen.count("dialled unauthorized"))
+	})
+}
+
+// What a pool has grown by it takes back when that is at rest.
+func TestPoolShrinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := asleep(t, Settings{})
+		defer s.end()
+		for range 3 {
+			s.pool.run(s.hard, s.pool.add(), true)
+		}
+		agents := make([]*speaker, 50)
+		for i := range agents {
+			time.Sleep(100 * time.Millisecond)
+			agents[i] = s.agent(opamp(byte(i + 1)))
+			require.True(t, agents[i].beat())
+		}
+		connected, idle := s.states()
+		require.Equal(t, []int{4, 0}, []int{connected, idle})
+		for _, a := range agents {
+			a.Closed()
+		}
+		time.Sleep(s.set.Grace + s.set.UpstreamIdle + 3*poolTick)
+		connected, idle = s.states()
+		require.Equal(t, []int{0, 1}, []int{connected, idle})
+	})
+}
+
+// A server that freezes is found after two ping intervals, whether anybody speaks or not.
+func TestFrozenUpstreamIsFoundWithinTwoPings(t *testing.T) {
+	for name, speaks := range map[string]bool{"silence": false, "traffic": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := asleep(t, Settings{UpstreamPing: 10 * time.Second})
+				defer s.end()
+				a := s.agent(opamp(1))
+				require.True(t, a.beat())
+				l := s.pool.all()[0].current.Load()
+				time.Sleep(1234 * time.Millisecond) // somewhere between two pings
+				if speaks {
+					require.True(t, a.beat())
+				}
+				s.to.frozen.Store(true)
+				since := time.Now()
+				for range 100 {
+					select {
+					case <-l.gone:
+					case <-time.After(time.Second):
+						if speaks {
+							_ = a.beat()
+						}
+						continue
+					}
+					break
+				}
+				require.ErrorIs(t, l.cause(), errSilent)
+				require.LessOrEqual(t, time.Since(since), 2*s.set.UpstreamPing)
+				s.to.frozen.Store(false)
+			})
+		})
+	}
+}
+
+// Our own server closes a connection that stays silent. While the gateway has no agents
+// neither of them says anything.
+func TestOwnServerHasNothingToCloseWhileNobodyIsThere(t *testing.T) {
+	serverCore, serverLog := observer.New(zapcore.InfoLevel)
+	server := opampserver.New(opampserver.Settings{Logger: zap.New(serverCore), FirstMessageTimeout: 3 * time.Second}, silentHandler{})
+	web := httptest.NewServer(server)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, server.Shutdown(ctx))
+		web.Close()
+	})
+	core, log := observer.New(zapcore.InfoLevel)
+	seen := new(observed)
+	r := newRig(t, Settings{
+		MinConnections: 2, UpstreamIdle: 200 * time.Millisecond, Grace: 100 * time.Millisecond, Observer: seen, Logger: zap.New(core),
+	}, "ws://"+web.Listener.Addr().String()+"/v1/opamp")
+	r.eventually(func() bool { return seen.count("dialled ok") == 1 }, "no connection")
+
+	// A witness connects later and stays silent. When the server closes it, it would have
+	// closed the gateway's before.
+	witness := newRawWitness(t, web.Listener.Addr().String())
+	require.Equal(t, uint16(wsframe.ClosePolicy), readCloseCode(t, witness))
+	assert.Equal(t, []int{1, 1}, []int{seen.count("dialled ok"), seen.count("lost idle")}, "one connection, which has gone by itself")
+	assert.Len(t, serverLog.FilterLevelExact(zapcore.WarnLevel).All(), 1, "the server speaks of the witness alone")
+	assert.Empty(t, log.FilterLevelExact(zapcore.WarnLevel).All())
+
+	a := r.arrive()
+	r.eventually(func() bool { return seen.count("dialled ok") >= 2 }, "an agent makes the gateway connect")
+	a.vanish()
+	r.eventually(func() bool { return seen.count("lost idle") == seen.count("dialled ok") }, "and its end lets that go")
+	assert.Zero(t, r.turnedAway.Load())
+	assert.Len(t, serverLog.FilterLevelExact(zapcore.WarnLevel).All(), 1)
+	assert.Empty(t, log.FilterLevelExact(zapcore.WarnLevel).All())
+}
+
+// silentHandler acknowledges what agents say.
+type silentHandler struct{}
+
+func (silentHandler) OnMessage(_ context.Context, _ opampserver.ConnInfo, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+	return &protobufs.ServerToAgent{InstanceUid: msg.GetInstanceUid(), Capabilities: 1}
+}
+
+func (silentHandler) OnClose(opampserver.ConnInfo) {}
+
+// newRawWitness is a WebSocket on which nothing is sent.
+func newRawWitness(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	a, err := dialLean(addr, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = a.Close() })
+	return a.Conn
+}
