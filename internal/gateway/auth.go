@@ -327,7 +327,7 @@ func (a *authority) send(ctx context.Context, id string, r *http.Request) error 
 	}
 	for _, s := range a.gw.pool.all() {
 		if l := s.current.Load(); l != nil {
-			return l.carry(ctx, a.gw.set.WriteTimeout, frame[1:])
+			return l.carry(ctx, a.gw.set.WriteTimeout, body{first: frame[1:]})
 		}
 	}
 	return errNoUpstream

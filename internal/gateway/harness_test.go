@@ -44,6 +44,7 @@ type partner struct {
 	opamp   server.OpAMPServer
 	ln      *trackingListener
 	agents  map[opampwire.InstanceUID]*seen
+	largest map[opampwire.InstanceUID][]byte // messages of more than mostCopied/2, encoded again
 	conns   map[types.Connection]bool
 	headers []http.Header
 	total   int   // connections ever
@@ -66,7 +67,7 @@ func newPartner(t testing.TB) *partner { return newPartnerOf(t, 0) }
 
 func newPartnerOf(t testing.TB, limit int64) *partner {
 	t.Helper()
-	p := &partner{t: t, limit: limit, agents: make(map[opampwire.InstanceUID]*seen), conns: make(map[types.Connection]bool)}
+	p := &partner{t: t, limit: limit, agents: make(map[opampwire.InstanceUID]*seen), largest: make(map[opampwire.InstanceUID][]byte), conns: make(map[types.Connection]bool)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p.addr = ln.Addr().String()
@@ -165,7 +166,12 @@ func (p *partner) onMessage(_ context.Context, c types.Connection, msg *protobuf
 		reply.Flags = uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState)
 		a.full++
 	}
-	a.conn, a.seq, a.lastMsg = c, msg.GetSequenceNum(), proto.CloneOf(msg)
+	a.conn, a.seq = c, msg.GetSequenceNum()
+	if proto.Size(msg) > mostCopied/2 {
+		p.largest[uid], _ = proto.MarshalOptions{Deterministic: true}.Marshal(msg)
+	} else {
+		a.lastMsg = proto.CloneOf(msg)
+	}
 	a.conns[c] = true
 	a.described = a.described || complete
 	a.messages++

@@ -23,6 +23,9 @@ const (
 	readBuffer = 32 << 10
 	// mostKept is the largest buffer of a link that is used again.
 	mostKept = 1 << 20
+	// mostCopied is the largest message that is copied into a link's buffer. A larger one is
+	// written from where it is, and its agent waits.
+	mostCopied = 256 << 10
 	// closeLimit bounds the WebSocket close handshake with the server.
 	closeLimit = 500 * time.Millisecond
 )
@@ -59,7 +62,8 @@ type linkSettings struct {
 }
 
 // link is one WebSocket to the server. Whoever has something to send puts frames into a
-// buffer; the writer takes all there is at a time, so a busy link makes few writes.
+// buffer; the writer takes all there is at a time, so a busy link makes few writes. One
+// large message at a time is lent to the writer, who writes it after what is in the buffer.
 type link struct {
 	// Fixed at construction.
 	set    linkSettings
@@ -73,13 +77,14 @@ type link struct {
 
 	used     atomic.Bool  // a message was put
 	idle     atomic.Bool  // it was ended because nobody needs it
-	lastRead atomic.Int64 // nanoseconds since opened
+	lastRead atomic.Int64 // nanoseconds since opened; what the server has taken of a large message counts as well
 	largest  atomic.Int64 // the largest message of late, in bytes
 	largeAt  atomic.Int64 // when it was put: nanoseconds since opened
 
 	mu     sync.Mutex
 	buf    []byte        // guarded by mu: frames to be written
 	queued int           // guarded by mu: messages in it
+	lent   *loan         // guarded by mu: a large message that waits for the writer, or that it has; nil if there is none
 	oldest time.Time     // guarded by mu: when the first of them was put
 	room   chan struct{} // guarded by mu: closed when buf has been taken; nil while nobody waits
 	err    error         // guarded by mu: why it ended; nil while it has not
@@ -150,15 +155,23 @@ func (l *link) offer(frame []byte) bool {
 }
 
 // carry queues an encoded message, and waits for room if it must: until ctx ends, and
-// not longer than so.
-func (l *link) carry(ctx context.Context, so time.Duration, message []byte) error {
-	room, err := l.putMessage(message)
+// not longer than so. A large one it sees written.
+func (l *link) carry(ctx context.Context, so time.Duration, message body) error {
+	if message.len() > mostCopied {
+		return l.lend(ctx, so, message)
+	}
+	room, err := l.putMessage(message.first)
 	if room == nil {
 		return err
 	}
+	return l.await(ctx, so, room, func() (<-chan struct{}, error) { return l.putMessage(message.first) })
+}
+
+// await waits for room and tries again, until that is of use.
+func (l *link) await(ctx context.Context, so time.Duration, room <-chan struct{}, try func() (<-chan struct{}, error)) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, so)
 	defer cancel()
-	for ; room != nil; room, err = l.putMessage(message) {
+	for room != nil {
 		select {
 		case <-room:
 		case <-l.gone:
@@ -166,6 +179,7 @@ func (l *link) carry(ctx context.Context, so time.Duration, message []byte) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		room, err = try()
 	}
 	return err
 }
@@ -179,10 +193,7 @@ func (l *link) putMessage(message []byte) (<-chan struct{}, error) {
 		return nil, l.err
 	}
 	if len(l.buf) > 0 && len(l.buf)+len(message) > l.set.maxQueue {
-		if l.room == nil {
-			l.room = make(chan struct{})
-		}
-		return l.room, nil
+		return l.roomLocked(), nil
 	}
 	l.noteLocked(len(message))
 	mask := newMask()
@@ -190,6 +201,54 @@ func (l *link) putMessage(message []byte) (<-chan struct{}, error) {
 	begin := len(l.buf)
 	l.buf = append(append(l.buf, 0), message...) // the header of a message, and the message
 	wsframe.Mask(l.buf[begin:], mask)
+	l.nudge()
+	return nil, nil
+}
+
+// roomLocked is closed when there may be room.
+func (l *link) roomLocked() <-chan struct{} {
+	if l.room == nil {
+		l.room = make(chan struct{})
+	}
+	return l.room
+}
+
+// loan is a large message that its agent lends to the writer.
+type loan struct {
+	message body
+	since   time.Time
+	err     error         // set before back is closed
+	back    chan struct{} // closed when the writer needs the message no more
+}
+
+// lend has the writer write a message from where it is. However long that takes, the message
+// is not given back before: its sender waits.
+func (l *link) lend(ctx context.Context, so time.Duration, message body) error {
+	loan := &loan{message: message, since: time.Now(), back: make(chan struct{})}
+	room, err := l.putLoan(loan)
+	if room != nil {
+		err = l.await(ctx, so, room, func() (<-chan struct{}, error) { return l.putLoan(loan) })
+	}
+	if err != nil {
+		return err
+	}
+	<-loan.back
+	return loan.err
+}
+
+// putLoan is putMessage for a large message.
+func (l *link) putLoan(loan *loan) (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.err != nil:
+		return nil, l.err
+	case l.lent != nil:
+		return l.roomLocked(), nil
+	}
+	l.used.Store(true)
+	l.sizeLocked(loan.message.len())
+	l.lent = loan
 	l.nudge()
 	return nil, nil
 }
@@ -215,6 +274,11 @@ func (l *link) noteLocked(size int) {
 		l.used.Store(true)
 	}
 	l.queued++
+	l.sizeLocked(size)
+}
+
+// sizeLocked remembers the largest message of late.
+func (l *link) sizeLocked(size int) {
 	now := int64(time.Since(l.opened))
 	if int64(size) >= l.largest.Load() || now-l.largeAt.Load() > int64(suspicion) {
 		l.largest.Store(int64(size))
@@ -237,16 +301,31 @@ func (l *link) nudge() {
 }
 
 // take takes what there is to write, and leaves spare in its place.
-func (l *link) take(spare []byte) (buf []byte, messages int, oldest time.Time) {
+func (l *link) take(spare []byte) (buf []byte, messages int, oldest time.Time, lent *loan) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	buf, messages, oldest = l.buf, l.queued, l.oldest
+	buf, messages, oldest, lent = l.buf, l.queued, l.oldest, l.lent
 	l.buf, l.queued = spare[:0], 0
+	l.makeRoomLocked()
+	return buf, messages, oldest, lent
+}
+
+// makeRoomLocked wakes whoever waits for room.
+func (l *link) makeRoomLocked() {
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
 	}
-	return buf, messages, oldest
+}
+
+// giveBack ends a loan.
+func (l *link) giveBack(loan *loan, err error) {
+	loan.err = err
+	close(loan.back)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lent = nil
+	l.makeRoomLocked()
 }
 
 // write writes what is put, until the link ends.
@@ -259,31 +338,84 @@ func (l *link) write() {
 		select {
 		case <-l.wake:
 		case <-l.gone:
-			_, left, _ := l.take(nil)
+			_, left, _, lent := l.take(nil)
 			l.unwritten.Add(int64(left))
+			if lent != nil {
+				l.giveBack(lent, l.cause())
+			}
 			return
 		}
-		buf, messages, oldest := l.take(spare)
-		if len(buf) == 0 {
-			spare = buf
-			continue
+		buf, messages, oldest, lent := l.take(spare)
+		err := l.writeBuf(stuck, buf, messages, oldest)
+		if lent != nil {
+			if err == nil {
+				err = l.writeLoan(stuck, lent)
+			}
+			l.giveBack(lent, err)
 		}
-		stuck.Reset(l.set.writeTimeout)
-		_, err := l.conn.Write(buf)
-		stuck.Stop()
 		if err != nil {
-			l.unwritten.Add(int64(messages))
 			l.end(err)
 			continue
-		}
-		if messages > 0 {
-			l.set.onWritten(time.Since(oldest))
 		}
 		if spare = buf; cap(spare) > mostKept {
 			spare = nil
 		}
 	}
 }
+
+// writeBuf writes what was queued.
+func (l *link) writeBuf(stuck *time.Timer, buf []byte, messages int, oldest time.Time) error {
+	if len(buf) == 0 {
+		return nil
+	}
+	if err := l.writePart(stuck, buf); err != nil {
+		l.unwritten.Add(int64(messages))
+		return err
+	}
+	if messages > 0 {
+		l.set.onWritten(time.Since(oldest))
+	}
+	return nil
+}
+
+// writeLoan writes a large message as one frame, masked in its place.
+func (l *link) writeLoan(stuck *time.Timer, lent *loan) error {
+	mask := newMask()
+	head := wsframe.AppendMaskedHeader(nil, wsframe.OpBinary, mask, lent.message.len()+1)
+	at := 0
+	write := func(part []byte) error {
+		for begin := 0; begin < len(part); begin += mostCopied { // each with a write's time
+			piece := part[begin:min(len(part), begin+mostCopied)]
+			wsframe.Mask(piece, [4]byte{mask[at&3], mask[(at+1)&3], mask[(at+2)&3], mask[(at+3)&3]})
+			at += len(piece)
+			if err := l.writePart(stuck, piece); err != nil {
+				return err
+			}
+			l.alive() // it reads; no ping can be written before the end of the frame
+		}
+		return nil
+	}
+	err := l.writePart(stuck, head)
+	for _, part := range append([][]byte{{0}, lent.message.first}, lent.message.more...) {
+		if err == nil {
+			err = write(part)
+		}
+	}
+	if err == nil {
+		l.set.onWritten(time.Since(lent.since))
+	}
+	return err
+}
+
+// writePart makes one write, and gives the link up when that takes too long.
+func (l *link) writePart(stuck *time.Timer, b []byte) error {
+	stuck.Reset(l.set.writeTimeout)
+	defer stuck.Stop()
+	_, err := l.conn.Write(b)
+	return err
+}
+
+func (l *link) alive() { l.lastRead.Store(int64(time.Since(l.opened))) }
 
 // watch pings a server that has long said nothing, and ends the link where it goes on:
 // a peer that froze leaves no other trace.
@@ -391,7 +523,7 @@ func (r *linkReader) header() (wsframe.Header, error) {
 		if err != nil {
 			return wsframe.Header{}, err
 		}
-		r.alive()
+		r.link.alive()
 		head, size, err := wsframe.ParseHeader(b, wsframe.FromServer)
 		if err != nil {
 			return wsframe.Header{}, err
@@ -403,8 +535,6 @@ func (r *linkReader) header() (wsframe.Header, error) {
 		want = size
 	}
 }
-
-func (r *linkReader) alive() { r.link.lastRead.Store(int64(time.Since(r.link.opened))) }
 
 // payload appends n bytes to message. The buffer grows with what arrives, not with what
 // is announced.
@@ -422,7 +552,7 @@ func (r *linkReader) payload(n int) error {
 		if err != nil {
 			return err
 		}
-		r.alive()
+		r.link.alive()
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (g relay) Exchange(ctx context.Context, _ opampserver.ConnInfo, r *http.Req
 		g.drop.note(ReasonMalformed, 1, err)
 		return nil, err
 	}
-	if err := g.check(message, m); err != nil {
+	if err := g.check(body{first: message}, m); err != nil {
 		return nil, err
 	}
 	forwarded := pick(r.Header, g.set.ForwardHeaders)
@@ -153,7 +153,7 @@ func (b *mailbox) exchange(ctx context.Context, message []byte, m opampwire.Agen
 		g.drop.note(v.why, 1, errors.New("an agent over plain HTTP is told to come back"))
 		return nil, unavailable(fmt.Errorf("not forwarded: %s", v.why))
 	}
-	if err := g.carry(v, message, m, forwarded); err != nil {
+	if err := g.carry(v, body{first: message}, m, forwarded); err != nil {
 		return nil, err
 	}
 	if !b.wait(ctx, seen) {

@@ -75,6 +75,21 @@ func (s *session) Message(message []byte) error {
 		s.gw.drop.note(ReasonMalformed, 1, err)
 		return err
 	}
+	return s.take(body{first: message}, m)
+}
+
+// MessageParts implements opampserver.PartsSession.
+func (s *session) MessageParts(parts [][]byte) error {
+	m, err := opampwire.ScanAgentMessageParts(parts)
+	if err != nil {
+		s.gw.drop.note(ReasonMalformed, 1, err)
+		return err
+	}
+	return s.take(body{first: parts[0], more: parts[1:]}, m)
+}
+
+// take deals with a message of an agent's.
+func (s *session) take(message body, m opampwire.AgentMessage) error {
 	if err := s.gw.check(message, m); err != nil {
 		return err
 	}
@@ -85,7 +100,7 @@ func (s *session) Message(message []byte) error {
 }
 
 // forward sends a message on its way, once the router says which.
-func (s *session) forward(message []byte, m opampwire.AgentMessage) error {
+func (s *session) forward(message body, m opampwire.AgentMessage) error {
 	g := s.gw
 	v := g.route(g.soft, &s.peer, m)
 	if v.why == ReasonNoUpstream && s.own.comes(g.soft) {
@@ -156,12 +171,12 @@ func unavailability(uid opampwire.InstanceUID, err error) *protobufs.ServerToAge
 }
 
 // check refuses what no agent may send.
-func (g *Gateway) check(message []byte, m opampwire.AgentMessage) error {
+func (g *Gateway) check(message body, m opampwire.AgentMessage) error {
 	switch {
-	case m.Custom && opampwire.UsesCapability(message, ConnectCapability):
+	case m.Custom && message.uses(ConnectCapability):
 		g.drop.note(ReasonReserved, 1, errReserved)
 		return &opampserver.Refusal{Code: wsframe.ClosePolicy, Status: http.StatusForbidden, Err: errReserved}
-	case g.pool.tooLarge(len(message)):
+	case g.pool.tooLarge(message.len()):
 		g.drop.note(ReasonUpstreamLimit, 1, errUpstreamLimit)
 		return &opampserver.Refusal{Code: wsframe.CloseTooBig, Status: http.StatusRequestEntityTooLarge, Err: errUpstreamLimit}
 	default:
@@ -171,7 +186,7 @@ func (g *Gateway) check(message []byte, m opampwire.AgentMessage) error {
 
 // carry hands a message to the carrier that the router chose. While the server takes
 // nothing its sender waits, and with it nobody but its own connection.
-func (g *Gateway) carry(v verdict, message []byte, m opampwire.AgentMessage, forwarded http.Header) error {
+func (g *Gateway) carry(v verdict, message body, m opampwire.AgentMessage, forwarded http.Header) error {
 	var err error
 	switch c := v.carrier.(type) {
 	case *link:
@@ -179,10 +194,10 @@ func (g *Gateway) carry(v verdict, message []byte, m opampwire.AgentMessage, for
 			c.slot.noteSent(m.UID, g.now())
 		}
 	case *poster:
-		err = c.carry(g.hard, m.UID, message, forwarded)
+		err = c.carry(g.hard, m.UID, message.whole(), forwarded)
 	}
 	if err == nil {
-		g.up.add(len(message))
+		g.up.add(message.len())
 		return nil
 	}
 	g.router.missed(v.agent)

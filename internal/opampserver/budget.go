@@ -26,6 +26,9 @@ const (
 	smallMessage = 64 << 10
 	// mostPooled is the largest buffer that is kept for the next message.
 	mostPooled = smallMessage
+	// partSize is the most that is received in one piece, in bytes. What is larger comes in
+	// parts, which are pooled: to grow one buffer would hold it twice while it is copied.
+	partSize = 256 << 10
 )
 
 // budget bounds the bytes that wait in buffers for the rest of their message. It
@@ -35,6 +38,7 @@ type budget struct {
 	most  held      // fixed at construction: of all peers
 	share held      // fixed at construction: of one peer
 	pool  sync.Pool // of *buffer
+	parts sync.Pool // of *[partSize]byte
 
 	mu    sync.Mutex
 	used  held                // guarded by mu
@@ -64,13 +68,14 @@ type claim struct {
 
 // newBudget shares out most: a quarter to small messages, of which one peer may have
 // half, and the rest to large ones, of which one peer may have a quarter of most, in
-// any case one message.
+// any case one message, whose last part may have room left.
 func newBudget(most, message int64) *budget {
 	reserve := most / 4
 	return &budget{
 		most:  held{reserve, most - reserve},
-		share: held{reserve / 2, max(most/4, message)},
+		share: held{reserve / 2, max(most/4, message+2*partSize)},
 		peers: make(map[netip.Addr]held),
+		parts: sync.Pool{New: func() any { return new([partSize]byte) }},
 		pool: sync.Pool{New: func() any {
 			return &buffer{b: make([]byte, 0, leastBuffer)}
 		}},
@@ -124,11 +129,14 @@ func (b *budget) inUse() int64 {
 	return b.used.small + b.used.large
 }
 
-// buffer is a byte slice whose capacity is charged to a budget.
+// buffer is room for a message, which is charged to a budget.
 type buffer struct {
+	full  [][]byte // what came before b, in parts of partSize
 	b     []byte
 	claim claim
 }
+
+func (buf *buffer) len() int { return partSize*len(buf.full) + len(buf.b) }
 
 // scratch returns an empty buffer that is not charged, for replies.
 func (b *budget) scratch() *buffer {
@@ -149,22 +157,62 @@ func (b *budget) get(addr string) (*buffer, error) {
 }
 
 // grow makes room in buf for some of the n bytes that are still to come, at most
-// doubling what has arrived.
+// doubling what has arrived, and by a part at a time from partSize on.
 func (b *budget) grow(buf *buffer, n int) error {
 	if len(buf.b) < cap(buf.b) {
 		return nil
 	}
-	capacity := min(2*cap(buf.b), len(buf.b)+n)
+	if cap(buf.b) >= partSize {
+		if err := b.resize(&buf.claim, buf.claim.n+partSize); err != nil {
+			return err
+		}
+		buf.full = append(buf.full, buf.b)
+		buf.b = b.parts.Get().(*[partSize]byte)[:0]
+		return nil
+	}
+	capacity := min(2*cap(buf.b), len(buf.b)+n, partSize)
 	if err := b.resize(&buf.claim, int64(capacity)); err != nil {
 		return err
+	}
+	if capacity == partSize {
+		buf.b = append(b.parts.Get().(*[partSize]byte)[:0], buf.b...)
+		return nil
 	}
 	buf.b = append(make([]byte, 0, capacity), buf.b...)
 	return nil
 }
 
+// join makes one slice of what came in parts. Its charge is that of the parts, which others
+// have then.
+func (b *budget) join(buf *buffer) {
+	if len(buf.full) == 0 {
+		return
+	}
+	whole := make([]byte, 0, buf.len())
+	for _, part := range buf.full {
+		whole = append(whole, part...)
+		b.putPart(part)
+	}
+	whole = append(whole, buf.b...)
+	b.putPart(buf.b)
+	buf.full, buf.b = nil, whole
+}
+
+// putPart gives back a part. What has another size is none.
+func (b *budget) putPart(part []byte) {
+	if cap(part) == partSize {
+		b.parts.Put((*[partSize]byte)(part[:partSize]))
+	}
+}
+
 // put releases buf; its bytes must not be used afterwards.
 func (b *budget) put(buf *buffer) {
 	b.release(&buf.claim)
+	for _, part := range buf.full {
+		b.putPart(part)
+	}
+	b.putPart(buf.b)
+	buf.full = nil
 	if cap(buf.b) <= mostPooled {
 		b.pool.Put(buf)
 	}

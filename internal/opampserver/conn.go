@@ -118,7 +118,7 @@ func (c *conn) step() (err error) {
 	if err != nil || !complete {
 		return err
 	}
-	c.server.wsReceived.add(len(payload))
+	c.server.wsReceived.add(max(len(payload), c.arrived()))
 	c.spoken = true
 	return c.answer(payload)
 }

@@ -3,10 +3,12 @@
 
 package opampserver
 
+import "runtime"
+
 // readMessage returns the payload of the next binary message, whole and unmasked.
-// It is valid until dropMessage or the next readMessage. Control frames on the way
-// are dealt with; one that comes before a message is all that is read, and then
-// complete is false.
+// It is valid until dropMessage or the next readMessage. One that came in parts, for a
+// session that takes it so, stays in message. Control frames on the way are dealt with;
+// one that comes before a message is all that is read, and then complete is false.
 func (c *conn) readMessage() (payload []byte, complete bool, err error) {
 	for fragments := false; ; {
 		head, err := c.readHeader()
@@ -30,6 +32,9 @@ func (c *conn) readMessage() (payload []byte, complete bool, err error) {
 			return nil, false, err
 		}
 		if head.Fin {
+			if !c.inParts() {
+				c.server.budget.join(c.message)
+			}
 			return c.message.b, true, nil
 		}
 		fragments = true
@@ -76,7 +81,16 @@ func (c *conn) arrived() int {
 	if c.message == nil {
 		return 0
 	}
-	return len(c.message.b)
+	return c.message.len()
+}
+
+// inParts says whether the message is handed over in parts.
+func (c *conn) inParts() bool {
+	if c.message == nil || len(c.message.full) == 0 {
+		return false
+	}
+	_, ok := c.session.(PartsSession)
+	return ok
 }
 
 // readInline reads a payload that fits into in, where it costs no buffer: most
@@ -92,8 +106,8 @@ func (c *conn) readInline(head frameHeader) ([]byte, error) {
 	return payload, nil
 }
 
-// readPayload appends the payload of a data frame to message. The buffer grows with
-// what arrives.
+// readPayload appends the payload of a data frame to message, unmasked. The buffer grows
+// with what arrives.
 func (c *conn) readPayload(head frameHeader) error {
 	if c.message == nil {
 		buf, err := c.server.budget.get(c.info.RemoteAddr)
@@ -102,15 +116,16 @@ func (c *conn) readPayload(head frameHeader) error {
 		}
 		c.message = buf
 	}
-	begin := len(c.message.b)
+	mask := head.Mask
 	for left := int(head.Length); left > 0; {
 		n, err := c.readSome(left, c.toCome(left, head.Fin))
 		if err != nil {
 			return err
 		}
+		unmask(c.message.b[len(c.message.b)-n:], mask)
+		mask = [4]byte{mask[n&3], mask[(n+1)&3], mask[(n+2)&3], mask[(n+3)&3]} // for what follows
 		left -= n
 	}
-	unmask(c.message.b[begin:], head.Mask)
 	return nil
 }
 
@@ -127,6 +142,9 @@ func (c *conn) toCome(left int, last bool) int {
 // still to come.
 func (c *conn) readSome(n, toCome int) (int, error) {
 	buf := c.message
+	if len(buf.b) == partSize {
+		runtime.Gosched() // who sends much lets those go first who say little
+	}
 	if err := c.server.budget.grow(buf, toCome); err != nil {
 		return 0, closing(closeTryAgainLater, ReasonMemory, "%w", err)
 	}

@@ -36,6 +36,15 @@ type Session interface {
 	Closed()
 }
 
+// PartsSession is a Session that takes a message of more than 256 KiB as it was received,
+// without one more copy of it.
+type PartsSession interface {
+	Session
+	// MessageParts is Message for what came in parts. They are valid, and may be written to,
+	// during the call. None is empty but, possibly, the last.
+	MessageParts(parts [][]byte) error
+}
+
 // Conn is one WebSocket as a Relay has it. Its methods are safe for concurrent use and may
 // be called after the connection has ended.
 type Conn interface {
@@ -75,10 +84,7 @@ func NewRelay(s Settings, r Relay) *Server {
 
 // pass gives one message to the session.
 func (c *conn) pass(payload []byte) error {
-	message, err := opampwire.Unframe(payload)
-	if err == nil {
-		err = c.session.Message(message)
-	}
+	err := c.handOver(payload)
 	c.dropMessage()
 	var no *Refusal
 	switch {
@@ -96,6 +102,24 @@ func (c *conn) pass(payload []byte) error {
 		}
 		return err
 	}
+}
+
+// handOver gives one message to the session.
+func (c *conn) handOver(payload []byte) error {
+	if !c.inParts() {
+		message, err := opampwire.Unframe(payload)
+		if err != nil {
+			return err
+		}
+		return c.session.Message(message)
+	}
+	full := c.message.full
+	first, err := opampwire.Unframe(full[0])
+	if err != nil {
+		return err
+	}
+	parts := append([][]byte{first}, full[1:]...)
+	return c.session.(PartsSession).MessageParts(append(parts, c.message.b))
 }
 
 // badMessage is the Reason of an error that says that something is no message, else

@@ -108,21 +108,32 @@ func ScanAgentMessage(b []byte) (m AgentMessage, err error) {
 		if f, b, err = nextField(b); err != nil {
 			return AgentMessage{}, err
 		}
-		switch f.number {
-		case fieldInstanceUID:
-			if m.UID, err = f.uid(m.UID); err != nil {
-				return AgentMessage{}, err
-			}
-		case fieldSequenceNum:
-			m.SequenceNum = f.varint
-		case fieldAgentCapabilities:
-			m.Capabilities = f.varint
-		case fieldAgentDisconnect:
-			m.Disconnect = true
-		case fieldAgentCustomOffers, fieldAgentCustomMessage:
-			m.Custom = true
+		if err = m.note(f); err != nil {
+			return AgentMessage{}, err
 		}
 	}
+	return m.complete()
+}
+
+// note takes a field of the message.
+func (m *AgentMessage) note(f field) (err error) {
+	switch f.number {
+	case fieldInstanceUID:
+		m.UID, err = f.uid(m.UID)
+	case fieldSequenceNum:
+		m.SequenceNum = f.varint
+	case fieldAgentCapabilities:
+		m.Capabilities = f.varint
+	case fieldAgentDisconnect:
+		m.Disconnect = true
+	case fieldAgentCustomOffers, fieldAgentCustomMessage:
+		m.Custom = true
+	}
+	return err
+}
+
+// complete is m once all of the message has been read.
+func (m AgentMessage) complete() (AgentMessage, error) {
 	if m.UID.IsZero() {
 		return AgentMessage{}, fmt.Errorf("%w: there is none", ErrBadInstanceUID)
 	}
