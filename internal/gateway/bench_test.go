@@ -57,10 +57,11 @@ func offences() []int {
 }
 
 const (
-	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway or gateway_tls
+	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway, gateway_tls or huge
 	upstreamEnv = "GATEWAY_BENCH_UPSTREAM"
 	filesEnv    = "GATEWAY_BENCH_FILES"
-	addrEnv     = "GATEWAY_BENCH_ADDR" // of the server; empty: a free port
+	recordEnv   = "GATEWAY_BENCH_RECORD" // of the server: it keeps which messages it had
+	addrEnv     = "GATEWAY_BENCH_ADDR"   // of the server; empty: a free port. Of huge: where to
 )
 
 // child is another process, which serves and tells what that costs it.
@@ -80,10 +81,54 @@ type cost struct {
 	mallocs int64
 
 	goodbyes int64 // that a server has heard
+	agents   int64 // WebSockets that a gateway has
 }
 
 // goodbyes are those that a child has heard as a server.
 var goodbyes atomic.Int64
+
+// record is which messages of which agents a child has had as a server.
+var record struct {
+	sync.Mutex
+	seqs map[opampwire.InstanceUID][]uint64
+}
+
+func note(msg *protobufs.AgentToServer) {
+	record.Lock()
+	defer record.Unlock()
+	if record.seqs == nil {
+		record.seqs = make(map[opampwire.InstanceUID][]uint64)
+	}
+	uid := opampwire.InstanceUID(msg.GetInstanceUid())
+	record.seqs[uid] = append(record.seqs[uid], msg.GetSequenceNum())
+}
+
+// recorded is the record on one line.
+func recorded() string {
+	record.Lock()
+	defer record.Unlock()
+	var out strings.Builder
+	for uid, seqs := range record.seqs {
+		fmt.Fprintf(&out, "%x", uid[:])
+		for _, seq := range seqs {
+			fmt.Fprintf(&out, ",%d", seq)
+		}
+		out.WriteByte(' ')
+	}
+	return out.String()
+}
+
+// deaf is the UID of an agent that reads nothing, at whom a server pushes 20 MiB.
+var deaf = opampwire.InstanceUID{0: 0xde, 1: 0xaf, 15: 1}
+
+func pushMuch(c types.Connection) {
+	data := make([]byte, 1<<20)
+	for range 20 {
+		_ = c.Send(context.Background(), &protobufs.ServerToAgent{
+			InstanceUid: deaf.Bytes(), CustomMessage: &protobufs.CustomMessage{Capability: "c", Type: "t", Data: data},
+		})
+	}
+}
 
 func startChild(b *testing.B, role string, env ...string) *child {
 	b.Helper()
@@ -98,6 +143,7 @@ func startChild(b *testing.B, role string, env ...string) *child {
 	require.NoError(b, c.cmd.Start())
 	b.Cleanup(func() { _ = c.ask.Close(); _ = c.cmd.Wait() })
 	c.lines = bufio.NewScanner(out)
+	c.lines.Buffer(nil, 64<<20)
 	require.True(b, c.lines.Scan())
 	c.addr = c.lines.Text()
 	return c
@@ -106,30 +152,52 @@ func startChild(b *testing.B, role string, env ...string) *child {
 // measure asks for the cost; collected also frees what can be freed.
 func (c *child) measure(collected bool) (m cost) {
 	c.b.Helper()
-	word := "count\n"
+	word := "count"
 	if collected {
-		word = "collect\n"
+		word = "collect"
 	}
-	_, err := io.WriteString(c.ask, word)
-	require.NoError(c.b, err)
-	require.True(c.b, c.lines.Scan())
-	_, err = fmt.Sscan(c.lines.Text(), &m.rss, &m.peak, &m.cpu, &m.mallocs, &m.goodbyes)
+	_, err := fmt.Sscan(c.tell(word), &m.rss, &m.peak, &m.cpu, &m.mallocs, &m.goodbyes, &m.agents)
 	require.NoError(c.b, err)
 	return m
+}
+
+// tell says a word and returns the answer.
+func (c *child) tell(word string) string {
+	c.b.Helper()
+	_, err := io.WriteString(c.ask, word+"\n")
+	require.NoError(c.b, err)
+	require.True(c.b, c.lines.Scan(), "it has gone")
+	return c.lines.Text()
 }
 
 // serveMeasured is a child's life.
 func serveMeasured(role string) {
 	var front *httptest.Server
+	var g *Gateway
 	switch role {
+	case "huge":
+		fmt.Println(os.Getenv(addrEnv))
+		for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+			size, rate := 0, 0
+			_, _ = fmt.Sscan(asked.Text(), &size, &rate)
+			fmt.Println(sendHuge(os.Getenv(addrEnv), size<<20, rate<<20))
+		}
+		return
 	case "server":
+		keepsRecord := os.Getenv(recordEnv) != ""
 		opamp := server.New(nil)
 		handler, connContext, err := opamp.Attach(server.Settings{Callbacks: types.Callbacks{
 			OnConnecting: func(*http.Request) types.ConnectionResponse {
 				return types.ConnectionResponse{Accept: true, ConnectionCallbacks: types.ConnectionCallbacks{
-					OnMessage: func(_ context.Context, _ types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
+					OnMessage: func(_ context.Context, c types.Connection, msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 						if msg.GetAgentDisconnect() != nil {
 							goodbyes.Add(1)
+						}
+						if opampwire.InstanceUID(msg.GetInstanceUid()) == deaf {
+							go pushMuch(c)
+						}
+						if keepsRecord {
+							note(msg)
 						}
 						return &protobufs.ServerToAgent{InstanceUid: msg.GetInstanceUid(), Capabilities: 1}
 					},
@@ -153,7 +221,7 @@ func serveMeasured(role string) {
 		if err != nil {
 			panic(err)
 		}
-		g, err := New(Settings{Endpoints: []Endpoint{{URL: u, Client: &http.Client{}}}, MinConnections: 2, MaxConnections: 2})
+		g, err = New(Settings{Endpoints: []Endpoint{{URL: u, Client: &http.Client{}}}, MinConnections: 2, MaxConnections: 2})
 		if err != nil {
 			panic(err)
 		}
@@ -176,7 +244,18 @@ func serveMeasured(role string) {
 	}
 	fmt.Println(front.Listener.Addr())
 	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
-		if asked.Text() == "collect" {
+		switch asked.Text() {
+		case "record":
+			fmt.Println(recorded())
+			continue
+		case "drain":
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			err := g.Shutdown(ctx)
+			cancel()
+			fmt.Println(time.Since(began).Seconds(), err)
+			continue
+		case "collect":
 			for range 3 { // a stack shrinks by half a collection
 				runtime.GC()
 			}
@@ -185,7 +264,11 @@ func serveMeasured(role string) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		rss, peak := residentBytes()
-		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs, goodbyes.Load())
+		agents := int64(0)
+		if g != nil {
+			agents = g.Stats().Connections
+		}
+		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs, goodbyes.Load(), agents)
 	}
 }
 

@@ -4,8 +4,13 @@
 package gateway
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,46 +152,259 @@ func BenchmarkReconnectStorm(b *testing.B) {
 	}
 }
 
-// Agents at a steady rate, before and while one of them takes 20 MiB and reads nothing,
-// and while messages of 70, 200 and 500 MiB are sent.
+// p99 is what one in a hundred takes longer than, in microseconds.
+func p99(took []time.Duration) float64 { return float64(took[len(took)*99/100].Microseconds()) }
+
+// sideBySide reports how long others take before and during what an offender does.
+func sideBySide(b *testing.B, agents []*leanAgent, gw *child, offend func()) {
+	b.Helper()
+	const rate, length = 1000, 6 * time.Second
+	quiet := paced(b, agents, rate, length)
+	before := gw.measure(true)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		offend()
+	}()
+	during := paced(b, agents, rate, length)
+	<-done
+	after := gw.measure(false)
+	b.ReportMetric(float64(quiet[len(quiet)/2].Microseconds()), "p50-before-µs")
+	b.ReportMetric(float64(during[len(during)/2].Microseconds()), "p50-during-µs")
+	b.ReportMetric(p99(quiet), "p99-before-µs")
+	b.ReportMetric(p99(during), "p99-during-µs")
+	b.ReportMetric(p99(during)/p99(quiet), "p99-ratio")
+	b.ReportMetric(float64(after.peak-before.rss)/(1<<20), "peak-rise-MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// Agents at a steady rate, before and while one of them does what it should not: each
+// offence by itself, and as a measure of the noise none. Who sends messages of 70, 200 and
+// 500 MiB is a process of its own, paced to 50 MiB a second, since it, the gateway, the server and the agents
+// share the processors; and in another run as fast as it can.
 func BenchmarkOffenders(b *testing.B) {
-	for b.Loop() {
+	fleet := func(b *testing.B) ([]*leanAgent, *child) {
 		_, gw := between(b)
-		agents := fleetOf(b, 500, gw.addr, nil)
-		quiet := paced(b, agents, 1000, 3*time.Second)
-		before := gw.measure(true)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for _, size := range offences() {
-				sendHuge(gw.addr, size<<20)
+		return fleetOf(b, 500, gw.addr, nil), gw
+	}
+	for b.Loop() {
+		b.Run("none", func(b *testing.B) {
+			for b.Loop() {
+				agents, gw := fleet(b)
+				sideBySide(b, agents, gw, func() {})
+				hangUp(agents)
 			}
-		}()
-		during := paced(b, agents, 1000, 3*time.Second)
-		<-done
-		after := gw.measure(false)
-		b.ReportMetric(float64(quiet[len(quiet)*99/100].Microseconds()), "p99-before-µs")
-		b.ReportMetric(float64(during[len(during)*99/100].Microseconds()), "p99-during-µs")
-		b.ReportMetric(float64(after.peak-before.rss)/(1<<20), "peak-rise-MiB")
-		b.ReportMetric(0, "ns/op")
-		hangUp(agents)
+		})
+		b.Run("reads_all", func(b *testing.B) { // the same 20 MiB, for an agent that takes them
+			for b.Loop() {
+				agents, gw := fleet(b)
+				sideBySide(b, agents, gw, func() {
+					a, err := dialLean(gw.addr, nil)
+					if err == nil {
+						_, err = a.Write(maskedBeat(deaf, 1))
+					}
+					if err == nil {
+						_, err = io.CopyN(io.Discard, a, 20<<20)
+					}
+					if err != nil {
+						b.Error(err)
+					}
+					hangUp([]*leanAgent{a})
+				})
+				hangUp(agents)
+			}
+		})
+		b.Run("reads_nothing", func(b *testing.B) { // and 20 MiB are pushed at it
+			for b.Loop() {
+				agents, gw := fleet(b)
+				var gone time.Duration
+				sideBySide(b, agents, gw, func() {
+					began := time.Now()
+					a, err := dialLean(gw.addr, nil)
+					if err == nil {
+						_, err = a.Write(maskedBeat(deaf, 1))
+					}
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					for gw.measure(false).agents > 500 && time.Since(began) < time.Minute {
+						time.Sleep(5 * time.Millisecond)
+					}
+					gone = time.Since(began)
+					hangUp([]*leanAgent{a})
+				})
+				b.ReportMetric(gone.Seconds(), "gone-after-s")
+				hangUp(agents)
+			}
+		})
+		for _, huge := range []struct {
+			name string
+			rate int // MiB a second
+		}{{"huge_paced", 50}, {"huge_flood", 0}} {
+			b.Run(huge.name, func(b *testing.B) {
+				for b.Loop() {
+					agents, gw := fleet(b)
+					sender := startChild(b, "huge", addrEnv+"="+gw.addr)
+					sideBySide(b, agents, gw, func() {
+						for _, size := range offences() {
+							sender.tell(fmt.Sprint(size, " ", huge.rate))
+						}
+					})
+					b.ReportMetric(float64(500-gw.measure(false).agents), "agents-lost")
+					hangUp(agents)
+				}
+			})
+		}
 	}
 }
 
-// sendHuge sends a message of size bytes in frames of a MiB until it is told to stop.
-func sendHuge(addr string, size int) {
+// maskedBeat is the frame of a heartbeat.
+func maskedBeat(uid opampwire.InstanceUID, seq uint64) []byte {
+	payload := opampwire.AppendHeartbeat(nil, uid, seq)
+	return append([]byte{0x82, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
+}
+
+// sendHuge sends a message of size bytes in frames of a MiB, of rate bytes a second (0: as
+// fast as they are taken), until it is told to stop. It returns how many it has sent.
+func sendHuge(addr string, size, rate int) (sent int) {
 	a, err := dialLean(addr, nil)
 	if err != nil {
-		return
+		return 0
 	}
 	defer func() { _ = a.Close() }()
 	payload := make([]byte, 1<<20)
 	copy(payload, opampwire.AppendHeartbeat(nil, opampwire.NewInstanceUID(), 1))
 	head := []byte{0x02, 0x80 | 127, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0}
-	for sent := 0; sent < size; sent += len(payload) {
-		if _, err := a.Write(append(head, payload...)); err != nil {
-			return
+	frame := append(head, payload...)
+	for began := time.Now(); sent < size; sent += len(payload) {
+		if _, err := a.Write(frame); err != nil {
+			return sent
 		}
-		head[0] = 0
+		frame[0] = 0
+		if rate > 0 {
+			time.Sleep(time.Duration(float64(sent)/float64(rate)*float64(time.Second)) - time.Since(began))
+		}
 	}
+	return sent
+}
+
+// caller is an agent that sends one message after the other, each once the one before was
+// answered, and goes to the next gateway when it is told to leave.
+type caller struct {
+	uid   opampwire.InstanceUID
+	acked []uint64 // those whose answer it has seen
+	sent  uint64
+	moved time.Time
+}
+
+// call sends and waits until end. The places to connect to are tried in order, the last one again.
+func (c *caller) call(places []string, pause time.Duration, end time.Time) error {
+	for len(places) > 0 {
+		a, err := dialLean(places[0], nil)
+		if err != nil {
+			return err
+		}
+		if c.sent > 0 {
+			c.moved = time.Now()
+		}
+		err = c.converse(a, pause, end)
+		_ = a.Conn.(*net.TCPConn).SetLinger(0)
+		_ = a.Close()
+		if err == nil {
+			return nil
+		}
+		places = places[1:]
+	}
+	return errors.New("told to leave by the last gateway")
+}
+
+func (c *caller) converse(a *leanAgent, pause time.Duration, end time.Time) error {
+	room := make([]byte, 256)
+	for time.Now().Before(end) {
+		c.sent++
+		a.beat = maskedBeat(c.uid, c.sent)
+		if err := a.roundTrip(room); err != nil {
+			return err
+		}
+		if room[0] != 0x82 {
+			return io.EOF // a Close frame
+		}
+		c.acked = append(c.acked, c.sent)
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// A gateway with 5,000 agents is drained and replaced by another, while each agent sends a
+// message every two seconds. Acknowledged is what an agent has seen the server's answer to;
+// each such message is looked for in the server's record.
+func BenchmarkRollingRestart(b *testing.B) {
+	for b.Loop() {
+		srv := startChild(b, "server", recordEnv+"=1")
+		first := startChild(b, "gateway", upstreamEnv+"=ws://"+srv.addr+"/v1/opamp")
+		second := startChild(b, "gateway", upstreamEnv+"=ws://"+srv.addr+"/v1/opamp")
+		n := benchAgents()
+		callers := make([]*caller, n)
+		end := time.Now().Add(25 * time.Second)
+		var all sync.WaitGroup
+		for i := range callers {
+			callers[i] = &caller{uid: opampwire.NewInstanceUID()}
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 5 * time.Second / time.Duration(n))
+				if err := callers[i].call([]string{first.addr, second.addr}, 2*time.Second, end); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		time.Sleep(9 * time.Second) // all are there
+		before := first.measure(false).agents
+		began := time.Now()
+		drained := first.tell("drain")
+		all.Wait()
+		b.ReportMetric(float64(before), "agents-before")
+		b.ReportMetric(float64(second.measure(false).agents), "agents-left")
+		b.ReportMetric(float64(srv.measure(false).goodbyes), "goodbyes")
+		var took float64
+		_, err := fmt.Sscan(drained, &took)
+		require.NoError(b, err)
+		b.ReportMetric(took, "drain-s")
+		account(b, callers, began, srv.tell("record"))
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// account compares what agents have seen answered with what the server has had.
+func account(b *testing.B, callers []*caller, began time.Time, record string) {
+	b.Helper()
+	had := make(map[string]map[string]bool)
+	for entry := range strings.FieldsSeq(record) {
+		fields := strings.Split(entry, ",")
+		seqs := make(map[string]bool, len(fields))
+		for _, seq := range fields[1:] {
+			seqs[seq] = true
+		}
+		had[fields[0]] = seqs
+	}
+	var acked, lost, unanswered, moved int
+	var last time.Duration
+	for _, c := range callers {
+		seqs := had[fmt.Sprintf("%x", c.uid[:])]
+		acked += len(c.acked)
+		unanswered += int(c.sent) - len(c.acked)
+		for _, seq := range c.acked {
+			if !seqs[strconv.FormatUint(seq, 10)] {
+				lost++
+			}
+		}
+		if !c.moved.IsZero() {
+			moved++
+			last = max(last, c.moved.Sub(began))
+		}
+	}
+	b.ReportMetric(float64(acked), "acknowledged")
+	b.ReportMetric(float64(lost), "acknowledged-lost")
+	b.ReportMetric(float64(unanswered), "unanswered")
+	b.ReportMetric(float64(moved), "moved")
+	b.ReportMetric(last.Seconds(), "all-moved-s")
 }

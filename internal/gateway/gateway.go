@@ -108,6 +108,9 @@ func (g *Gateway) tick() {
 		case <-g.hard.Done():
 			return
 		case <-ticker.C:
+			if g.leaving.Load() {
+				continue // whoever goes now is on the way to another gateway
+			}
 			g.expire()
 			g.router.bury(g.now())
 		}

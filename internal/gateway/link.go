@@ -21,8 +21,8 @@ import (
 const (
 	// readBuffer is what a link reads at a time: hundreds of acknowledgements.
 	readBuffer = 32 << 10
-	// mostKept is the largest buffer of a link that is used again.
-	mostKept = 1 << 20
+	// mostKept is the largest buffer of a link that is used again, in bytes.
+	mostKept = 2 << 20
 	// mostCopied is the largest message that is copied into a link's buffer. A larger one is
 	// written from where it is, and its agent waits.
 	mostCopied = 256 << 10
@@ -506,7 +506,7 @@ func (r *linkReader) next() ([]byte, error) {
 		case head.Length > r.link.set.maxMessage+1-int64(len(r.message)):
 			return nil, fmt.Errorf("%w: a message of more than %d bytes", errTooLarge, r.link.set.maxMessage)
 		}
-		if err := r.payload(int(head.Length)); err != nil {
+		if err := r.payload(int(head.Length), head.Fin); err != nil {
 			return nil, err
 		}
 		if head.Fin {
@@ -536,12 +536,16 @@ func (r *linkReader) header() (wsframe.Header, error) {
 	}
 }
 
-// payload appends n bytes to message. The buffer grows with what arrives, not with what
-// is announced.
-func (r *linkReader) payload(n int) error {
+// payload appends n bytes to message, the last ones or not. The buffer grows with what
+// arrives, not with what is announced, and not with each of many small frames.
+func (r *linkReader) payload(n int, last bool) error {
 	for n > 0 {
 		if len(r.message) == cap(r.message) {
-			grown := make([]byte, len(r.message), min(len(r.message)+n, max(2*cap(r.message), readBuffer)))
+			most := len(r.message) + n
+			if !last {
+				most = max(most, int(r.link.set.maxMessage)+1)
+			}
+			grown := make([]byte, len(r.message), min(most, max(2*cap(r.message), readBuffer)))
 			copy(grown, r.message)
 			r.message = grown
 		}

@@ -134,7 +134,10 @@ type sleeper struct {
 func asleep(t *testing.T, set Settings) *sleeper {
 	to, seen := new(pipes), new(observed)
 	set.Endpoints = []Endpoint{{URL: &url.URL{Scheme: "ws", Host: "server"}, Client: &http.Client{Transport: to}}}
-	set.Observer, set.Drain = seen, time.Millisecond
+	set.Observer = seen
+	if set.Drain == 0 {
+		set.Drain = time.Millisecond
+	}
 	g, err := New(set)
 	require.NoError(t, err)
 	g.Start()
@@ -314,6 +317,28 @@ func TestPoolShrinks(t *testing.T) {
 		time.Sleep(s.set.Grace + s.set.UpstreamIdle + 3*poolTick)
 		connected, idle = s.states()
 		require.Equal(t, []int{0, 1}, []int{connected, idle})
+	})
+}
+
+// An agent that is sent away has gone to another gateway by the time that its grace is over:
+// a goodbye for it would be wrong, however long the draining of the others takes.
+func TestDrainLongerThanTheGraceSaysNoGoodbyes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := asleep(t, Settings{Grace: time.Second, Drain: 10 * time.Second})
+		agents := make([]*speaker, 100)
+		for i := range agents {
+			agents[i] = s.agent(opamp(byte(i + 1)))
+			require.True(t, agents[i].beat())
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); s.end() }()
+		synctest.Wait()
+		for _, a := range agents {
+			a.Closed()
+		}
+		<-done
+		_, _, heard := s.to.counts()
+		require.Equal(t, len(agents), heard, "nothing but their own messages")
 	})
 }
 

@@ -60,16 +60,7 @@ func (s *Server) push(id uint64, size int, encode func(room []byte) ([]byte, err
 }
 
 func (s *Server) pushTo(c *conn, size int, encode func(room []byte) ([]byte, error)) error {
-	if err := s.sendable(size); err != nil {
-		s.ledger.note(ReasonReply, c.info.RemoteAddr, err)
-		return err
-	}
-	buf, err := encode(make([]byte, maxOutHeader, maxOutHeader+messageHeader+size))
-	if err != nil {
-		s.ledger.note(ReasonReply, c.info.RemoteAddr, err)
-		return err
-	}
-	reason, err := c.enqueue(buf)
+	reason, err := s.queue(c, size, encode)
 	switch {
 	case err == nil:
 		return nil
@@ -79,6 +70,22 @@ func (s *Server) pushTo(c *conn, size int, encode func(room []byte) ([]byte, err
 		s.ledger.note(reason, c.info.RemoteAddr, err)
 	}
 	return err
+}
+
+func (s *Server) queue(c *conn, size int, encode func(room []byte) ([]byte, error)) (Reason, error) {
+	if err := s.sendable(size); err != nil {
+		return ReasonReply, err
+	}
+	if size > smallMessage { // which a peer that does not read is not worth to be copied for
+		if reason, err := c.fits(int64(size)); err != nil {
+			return reason, err
+		}
+	}
+	buf, err := encode(make([]byte, maxOutHeader, maxOutHeader+messageHeader+size))
+	if err != nil {
+		return ReasonReply, err
+	}
+	return c.enqueue(buf)
 }
 
 func (s *Server) connection(id uint64) *conn {
@@ -104,16 +111,10 @@ func (c *conn) enqueue(buf []byte) (Reason, error) {
 	n, settings := int64(len(buf)), c.server.settings
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o := c.out
-	switch {
-	case c.ended:
-		return ReasonNotConnected, fmt.Errorf("%w: %d", ErrNotConnected, c.info.ID)
-	case o == nil:
-	case len(o.frames) >= settings.MaxUnsentMessages:
-		return ReasonQueueFull, fmt.Errorf("%w: %d messages to this peer", ErrQueueFull, len(o.frames))
-	case o.bytes > 0 && o.bytes+n > settings.MaxUnsentBytes: // but one message, of any size
-		return ReasonQueueFull, fmt.Errorf("%w: %d bytes to this peer", ErrQueueFull, o.bytes)
+	if reason, err := c.fitsLocked(n); err != nil {
+		return reason, err
 	}
+	o := c.out
 	if all := c.server.unsent.Add(n); all > settings.MaxAllUnsentBytes {
 		c.server.unsent.Add(-n)
 		return ReasonQueueFull, fmt.Errorf("%w: %d bytes to all peers", ErrQueueFull, all-n)
@@ -126,6 +127,27 @@ func (c *conn) enqueue(buf []byte) (Reason, error) {
 	}
 	o.frames = append(o.frames, buf)
 	o.bytes += n
+	return "", nil
+}
+
+// fits says whether n bytes more may wait for the peer, as far as it alone is concerned.
+func (c *conn) fits(n int64) (Reason, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fitsLocked(n)
+}
+
+func (c *conn) fitsLocked(n int64) (Reason, error) {
+	settings := c.server.settings
+	switch o := c.out; {
+	case c.ended:
+		return ReasonNotConnected, fmt.Errorf("%w: %d", ErrNotConnected, c.info.ID)
+	case o == nil:
+	case len(o.frames) >= settings.MaxUnsentMessages:
+		return ReasonQueueFull, fmt.Errorf("%w: %d messages to this peer", ErrQueueFull, len(o.frames))
+	case o.bytes > 0 && o.bytes+n > settings.MaxUnsentBytes: // but one message, of any size
+		return ReasonQueueFull, fmt.Errorf("%w: %d bytes to this peer", ErrQueueFull, o.bytes)
+	}
 	return "", nil
 }
 
