@@ -37,10 +37,11 @@ func (s *server) keep(ctx context.Context, host component.Host) error {
 			return fleetstore.OpenSQLite(ctx, fleetstore.SQLiteSettings{Path: path, MaxBytes: s.config.Database.MaxSize})
 		},
 		SetAside: func(now time.Time) (string, error) { return fleetstore.SetAside(path, now) },
+		Advise:   advise,
 		Changed:  func(err error) { componentstatus.ReportStatus(host, keepingStatus(path, err)) },
 	})
 	if err := keeper.Start(ctx); err != nil {
-		return advise(err)
+		return err
 	}
 	s.keeper = keeper
 	return nil
@@ -51,7 +52,7 @@ func keepingStatus(path string, err error) *componentstatus.Event {
 	if err == nil {
 		return componentstatus.NewEvent(componentstatus.StatusOK)
 	}
-	return componentstatus.NewRecoverableErrorEvent(fmt.Errorf("database.path: %s: %w", path, advise(err)))
+	return componentstatus.NewRecoverableErrorEvent(fmt.Errorf("database.path: %s: %w", path, err))
 }
 
 // advise adds what to do.
@@ -62,6 +63,8 @@ func advise(err error) error {
 	}{
 		{fleetstore.ErrLocked, "stop the other one, or set database.path to another file"},
 		{fleetstore.ErrFull, "make room on the disk, or raise database.max_size, or shorten database.retention"},
+		{fleetstore.ErrUnwritable, "look whether the disk is sound, and make its directory writable for this process, or set database.path to another file"},
+		{fleetstore.ErrGone, "leave it where it is while it is used; a new one begins in its place"},
 		{fleetstore.ErrForeign, "move it away, or set database.path to another file"},
 		{fleetstore.ErrNewer, "use the newer version again, or set database.path to another file"},
 	} {
@@ -87,7 +90,7 @@ func (d *DatabaseConfig) reachable() error {
 	// Who may read the fleet may read this file, and nobody else.
 	f, err := os.OpenFile(d.Path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("database.path: %w", err)
+		return fmt.Errorf("database.path: %w: make it writable for this process, or set database.path to another file", err)
 	}
 	return f.Close()
 }

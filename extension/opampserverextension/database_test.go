@@ -139,6 +139,9 @@ func TestADatabaseInUseIsSaidAndAgentsAreServed(t *testing.T) {
 	a := connect(t, second)
 	a.say(described("served"))
 	assert.Contains(t, body(t, get(t, second.webURL()+"/api/v1/history")), "appeared")
+	page := body(t, get(t, second.webURL()+"/server"))
+	assert.Contains(t, page, "What happens is not written")
+	assert.Contains(t, page, "stop the other one, or set database.path to another file")
 
 	require.NoError(t, first.Shutdown(context.Background()))
 	assert.Equal(t, componentstatus.StatusOK, (<-host.events).Status(), "it is tried again")
@@ -148,11 +151,14 @@ func TestWhatIsWrongWithADatabaseIsSaidByItsKey(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	require.NoError(t, os.WriteFile(text, []byte("this is a letter to somebody, and no database"), 0o600))
+	shut := t.TempDir() // nothing more can be made in it
+	require.NoError(t, os.Mkdir(filepath.Join(shut, "fleet.db-lock"), 0o700))
 	for path, want := range map[string]string{
 		filepath.Join(dir, "missing", "fleet.db"): "database.path: there is no directory " + filepath.Join(dir, "missing"),
 		filepath.Join(text, "fleet.db"):           "database.path: ",
 		dir:                                       "database.path: ",
 		text:                                      "move it away, or set database.path to another file",
+		filepath.Join(shut, "fleet.db"):           "make its directory writable for this process, or set database.path to another file",
 	} {
 		s := newServer(configOf(t, inFile(path)), nopSettings())
 		err := s.Start(context.Background(), nopHost)

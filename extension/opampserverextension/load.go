@@ -22,9 +22,26 @@ func (s *server) load() fleetui.Load {
 		},
 		Rejected: map[string]int64{},
 	}
+	out.Database = s.databaseLoad()
 	out.Streams, out.MaxStreams = s.api.Streams()
 	for reason, n := range stats.Rejected {
 		out.Rejected[string(reason)] = n
+	}
+	return out
+}
+
+// databaseLoad is how the fleet is kept.
+func (s *server) databaseLoad() fleetui.Database {
+	if s.keeper == nil {
+		return fleetui.Database{}
+	}
+	stats := s.keeper.Stats()
+	out := fleetui.Database{
+		Path: s.config.Database.Path, Since: stats.Since, Bytes: stats.Store.Bytes, Limit: s.config.Database.MaxSize,
+		Lost: stats.Lost, Trimmed: stats.Trimmed,
+	}
+	if stats.Problem != nil {
+		out.Problem = stats.Problem.Error()
 	}
 	return out
 }

@@ -68,6 +68,10 @@ func plantedLoad() fleetui.Load {
 			{Transport: "HTTP", Way: "sent", Messages: 4_120, Bytes: 98_880},
 		},
 		Rejected: map[string]int64{"message_too_big": 2, "bad_instance_uid": 1},
+		Database: fleetui.Database{
+			Path: "/var/lib/otelcol/fleetview.db", Bytes: 31 << 20, Limit: 1 << 30, Since: time.Now().Add(-3 * time.Minute),
+			Problem: "no room left: database or disk is full (13): make room on the disk, or raise database.max_size, or shorten database.retention",
+		},
 	}
 }
 

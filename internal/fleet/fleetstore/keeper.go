@@ -40,6 +40,8 @@ type Settings struct {
 	PruneEvery time.Duration
 	// Logger gets what went wrong, once a minute at most. Default none.
 	Logger *zap.Logger
+	// Advise adds to an error what to do. Default none.
+	Advise func(error) error
 	// Changed is told when keeping begins to fail, and, with nil, when it works again. It must not block. Default none.
 	Changed func(error)
 }
@@ -69,6 +71,8 @@ type KeeperStats struct {
 	Trimmed  uint64 // events that made room before their time
 	Failures uint64 // attempts that failed
 	Failing  bool
+	Problem  error     // the last, while it fails
+	Since    time.Time // when it began to fail
 }
 
 // Keeper writes a fleet behind into a store. It has one goroutine, between Start and Stop.
@@ -84,6 +88,8 @@ type Keeper struct {
 	mu    sync.Mutex
 	store Store       // nil while there is none; guarded by mu
 	stats KeeperStats // guarded by mu
+	// written is the last event that is in the store. Guarded by mu.
+	written uint64
 
 	// Owned by the goroutine, and by Start before it.
 	kept     map[opampwire.InstanceUID]Kept
@@ -96,6 +102,7 @@ type Keeper struct {
 	damaged  error                   // why the store can't be used any more
 	retry    time.Duration           // until the next attempt; 0 while all is well
 	logged   time.Time
+	futile   bool // room was made, and there was none all the same
 }
 
 // NewKeeper returns a keeper of f. It does nothing before Start.
@@ -118,6 +125,9 @@ func NewKeeper(f *fleet.Fleet, s Settings) *Keeper {
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()
 	}
+	if s.Advise == nil {
+		s.Advise = func(err error) error { return err }
+	}
 	if s.Changed == nil {
 		s.Changed = func(error) {}
 	}
@@ -131,7 +141,7 @@ func NewKeeper(f *fleet.Fleet, s Settings) *Keeper {
 func (k *Keeper) Start(ctx context.Context) error {
 	if err := k.open(ctx); err != nil {
 		if !passes(err) {
-			return fmt.Errorf("%s: %w", k.settings.Name, err)
+			return fmt.Errorf("%s: %w", k.settings.Name, k.settings.Advise(err))
 		}
 		k.failed(err)
 	}
@@ -179,12 +189,38 @@ func (k *Keeper) Stats() KeeperStats {
 	return k.stats
 }
 
-// Events answers from the store; from memory while there is none.
+// Events answers from the store; from memory while there is none, and what could not be written yet.
 func (k *Keeper) Events(ctx context.Context, q fleet.EventQuery) (fleet.EventPage, error) {
-	if s := k.opened(); s != nil {
+	s := k.opened()
+	if s == nil {
+		return k.fleet.Events(q), nil
+	}
+	k.mu.Lock()
+	failing, written := k.stats.Failing, k.written
+	k.mu.Unlock()
+	q = q.Bound()
+	if !failing || (q.Before != 0 && q.Before <= written+1) {
 		return s.Events(ctx, q)
 	}
-	return k.fleet.Events(q), nil
+	page := k.fleet.Events(q)
+	for i, e := range page.Events {
+		if e.ID > written {
+			continue
+		}
+		q.Before, q.Limit = written+1, q.Limit-i
+		rest, err := s.Events(ctx, q)
+		rest.Events = append(page.Events[:i:i], rest.Events...)
+		return rest, err
+	}
+	n := len(page.Events)
+	if page.Next != 0 || n == q.Limit {
+		page.Next = page.Events[n-1].ID
+		return page, nil
+	}
+	q.Before, q.Limit = written+1, q.Limit-n // memory has no more
+	rest, err := s.Events(ctx, q)
+	rest.Events = append(page.Events, rest.Events...)
+	return rest, err
 }
 
 // Config returns an effective config that some agent has or had, nil if none is known.

@@ -46,6 +46,7 @@ func (k *Keeper) adopt(loaded Loaded) {
 		k.position = k.fleet.Position()
 		k.said = k.position
 	}
+	k.noteWritten()
 	clear(k.kept)
 	for _, a := range loaded.Agents {
 		kept := keptOf(a) // with no version where the fleet knew better
@@ -77,7 +78,8 @@ func (k *Keeper) openAnew(ctx context.Context, why error) error {
 		zap.String("store", k.settings.Name), zap.String("damaged", where), zap.Error(why))
 	// Nothing of memory is in the new one.
 	clear(k.kept)
-	k.surplus, k.position, k.said, k.heard = nil, fleet.Position{}, fleet.Position{}, time.Time{}
+	k.surplus, k.event, k.position, k.said, k.heard = nil, 0, fleet.Position{}, fleet.Position{}, time.Time{}
+	k.noteWritten()
 	k.setStore(s)
 	k.fleet.Note("started", "with a new database; the damaged one is "+where, time.Now())
 	return nil
@@ -86,13 +88,22 @@ func (k *Keeper) openAnew(ctx context.Context, why error) error {
 // failed notes that something did not work. It is tried again, ever less often.
 func (k *Keeper) failed(err error) {
 	k.retry = min(max(2*k.retry, firstRetry), lastRetry)
-	if errors.Is(err, ErrDamaged) && k.opened() != nil {
+	switch {
+	case k.opened() == nil:
+	case errors.Is(err, ErrDamaged):
 		k.damaged = errors.Join(err, k.close())
+	case errors.Is(err, ErrGone): // where there is none a new one begins, with all that is in memory
+		err = errors.Join(err, k.close())
+		k.heard = time.Time{}
 	}
+	err = k.settings.Advise(err)
 	k.mu.Lock()
 	k.stats.Failures++
 	first := !k.stats.Failing
-	k.stats.Failing = true
+	k.stats.Failing, k.stats.Problem = true, err
+	if first {
+		k.stats.Since = time.Now()
+	}
 	k.mu.Unlock()
 	if first {
 		k.settings.Changed(err)
@@ -111,7 +122,7 @@ func (k *Keeper) recovered() {
 	}
 	k.retry = 0
 	k.mu.Lock()
-	k.stats.Failing = false
+	k.stats.Failing, k.stats.Problem, k.stats.Since = false, nil, time.Time{}
 	k.mu.Unlock()
 	k.settings.Changed(nil)
 	k.settings.Logger.Info("the fleet is kept again", zap.String("store", k.settings.Name))

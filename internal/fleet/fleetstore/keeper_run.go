@@ -185,11 +185,15 @@ func (k *Keeper) keptOf(c *Change) Kept {
 	return is
 }
 
-// write writes to the store, and makes room once, where there is none.
+// write writes to the store, and makes room once, where there is none. Where that did not help, because others fill the
+// disk, no more of the history is given up for it.
 func (k *Keeper) write(ctx context.Context, to func(Store) error) error {
 	s := k.opened()
 	err := to(s)
-	if !errors.Is(err, ErrFull) {
+	if err == nil {
+		k.futile = false
+	}
+	if !errors.Is(err, ErrFull) || k.futile {
 		return err
 	}
 	n, roomErr := s.Prune(ctx, time.Now(), roomRows)
@@ -199,13 +203,16 @@ func (k *Keeper) write(ctx context.Context, to func(Store) error) error {
 	k.mu.Lock()
 	k.stats.Trimmed += uint64(n)
 	k.mu.Unlock()
-	return to(s)
+	err = to(s)
+	k.futile = errors.Is(err, ErrFull)
+	return err
 }
 
 func (k *Keeper) wrote(b Batch) {
 	if n := len(b.Events); n > 0 {
 		k.event = b.Events[n-1].ID
 		k.fleet.Kept(k.event)
+		k.noteWritten()
 	}
 	for _, c := range b.Agents {
 		k.kept[c.Is.UID] = k.keptOf(&c)
@@ -214,6 +221,12 @@ func (k *Keeper) wrote(b Batch) {
 	defer k.mu.Unlock()
 	k.stats.Events += uint64(len(b.Events))
 	k.stats.Agents += uint64(len(b.Agents))
+}
+
+func (k *Keeper) noteWritten() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.written = k.event
 }
 
 // checkpoint writes when agents were last heard.

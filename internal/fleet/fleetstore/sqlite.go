@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,6 +42,7 @@ type sqliteStore struct {
 	read     *sql.DB
 	lock     *lock
 	packer   *packer
+	file     os.FileInfo // which file it is
 
 	statements atomic.Uint64
 
@@ -72,6 +74,9 @@ func (s *sqliteStore) open(ctx context.Context) (err error) {
 	}
 	s.write.SetMaxOpenConns(1)
 	if err := migrate(ctx, s.write); err != nil {
+		return err
+	}
+	if s.file, err = os.Stat(s.settings.Path); err != nil {
 		return err
 	}
 	s.read, err = sql.Open("sqlite", dataSource(s.settings.Path, "deferred", "busy_timeout(5000)", "query_only(1)", "cache_size(-8192)"))
@@ -113,6 +118,10 @@ func (s *sqliteStore) Close() error {
 
 // begin starts a transaction that writes, and counts what it does.
 func (s *sqliteStore) begin(ctx context.Context) (*writing, error) {
+	// What is written into a file that has no name any more is lost with this process.
+	if is, err := os.Stat(s.settings.Path); errors.Is(err, fs.ErrNotExist) || (err == nil && !os.SameFile(is, s.file)) {
+		return nil, ErrGone
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -190,6 +199,8 @@ func sqliteError(err error) error {
 		kind = ErrLocked
 	case sqlite3.SQLITE_FULL:
 		kind = ErrFull
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR:
+		kind = ErrUnwritable
 	case sqlite3.SQLITE_CORRUPT:
 		kind = ErrDamaged
 	case sqlite3.SQLITE_NOTADB:

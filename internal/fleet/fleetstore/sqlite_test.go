@@ -119,8 +119,13 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 
 func TestNoPlaceForAFileIsAnError(t *testing.T) {
 	_, err := OpenSQLite(ctx, SQLiteSettings{Path: filepath.Join(t.TempDir(), "missing", "fleet.db")})
-	require.Error(t, err)
+	require.ErrorIs(t, err, ErrUnwritable)
 	assert.NotErrorIs(t, err, ErrLocked)
+
+	path := pathIn(t) // where another file has to be made beside it
+	require.NoError(t, os.Mkdir(path+"-lock", 0o700))
+	_, err = OpenSQLite(ctx, SQLiteSettings{Path: path})
+	require.ErrorIs(t, err, ErrUnwritable)
 }
 
 func TestADiskThatIsFullUndoesTheBatch(t *testing.T) {

@@ -99,6 +99,10 @@ var (
 	ErrFull = errors.New("no room left")
 	// ErrDamaged says that what is there can't be read.
 	ErrDamaged = errors.New("damaged")
+	// ErrGone says that the place was taken away while it was used.
+	ErrGone = errors.New("moved or deleted while it was used")
+	// ErrUnwritable says that what has to be written can't be.
+	ErrUnwritable = errors.New("it can't be written")
 	// ErrForeign says that what is there is not ours.
 	ErrForeign = errors.New("not a database of Fleetview")
 	// ErrNewer says that what is there was written by a newer version.

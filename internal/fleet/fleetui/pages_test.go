@@ -36,6 +36,10 @@ func newPlantedUI(t *testing.T) *UI {
 			MaxMemory: 1 << 30, Streams: 2, MaxStreams: 256, SilentAfter: plantedfleet.SilentAfter,
 			Traffic:  []Traffic{{Transport: "HTTP", Way: "received", Messages: 12345, Bytes: 67890}},
 			Rejected: map[string]int64{"too_big": 3, "never": 0},
+			Database: Database{
+				Path: "/var/lib/fleet.db", Problem: "no room left: make room on the disk <now>", Since: uiNow.Add(-5 * time.Minute),
+				Bytes: 3 << 20, Limit: 4 << 20, Lost: 12, Trimmed: 3456,
+			},
 		}
 	}})
 	u.now = func() time.Time { return uiNow }
@@ -339,6 +343,8 @@ func TestTheServerTellsItsLoad(t *testing.T) {
 		"WebSockets 97 of 100", "97 % of the limit.", "Event streams of pages and programs 2 of 256",
 		"HTTP received 12,345 67.9 kB", "too big 3", "Nothing was cut since the start.",
 		"Two connections spoke for one instance UID 7",
+		"What happens is not written, and would go with this process.", "no room left: make room on the disk &lt;now&gt;", "Since 5 min ago",
+		"File /var/lib/fleet.db", "of 4.2 MB", "Lost 12 events", "Deleted early 3,456 rows",
 	} {
 		assert.Contains(t, page, want)
 	}
@@ -349,6 +355,7 @@ func TestTheServerTellsItsLoad(t *testing.T) {
 	_, bare := newTestUI(t)
 	page, _ = shown(t, bare, "/server")
 	assert.Contains(t, page, "Collectors known 0")
+	assert.Contains(t, page, "Everything is in memory and goes with this process.")
 }
 
 func TestTheFirstLoadIsSmall(t *testing.T) {

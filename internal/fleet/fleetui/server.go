@@ -27,8 +27,19 @@ type Load struct {
 	SilentAfter                 time.Duration
 	Streams, MaxStreams         int // event streams of pages and programs
 
+	Database Database
+
 	Traffic  []Traffic
 	Rejected map[string]int64 // requests and messages, by reason
+}
+
+// Database is where the fleet is kept over restarts. Without a Path it is nowhere.
+type Database struct {
+	Path          string
+	Problem       string    // why it can't be written now, and what to do; empty while it can
+	Since         time.Time // when that began
+	Bytes, Limit  int64     // on disk
+	Lost, Trimmed uint64    // events that were lost while it could not be written, and that made room before their time
 }
 
 // Traffic is what went one way over one transport since the start.
@@ -40,10 +51,19 @@ type Traffic struct {
 // serverPage is the body of the page of the server itself.
 type serverPage struct {
 	Facts    []fact
+	Database databaseCard
 	Gauges   []gauge
 	Traffic  []trafficRow
 	Counts   []countTable
 	Endpoint string
+}
+
+// databaseCard is how the fleet is kept.
+type databaseCard struct {
+	Look, Word string
+	Since      moment // when it began to fail
+	Problem    string
+	Facts      []fact
 }
 
 // gauge is a load and its limit.
@@ -92,6 +112,7 @@ func (u *UI) newServerPage() serverPage {
 	}
 	out := serverPage{Endpoint: u.settings.OpAMPEndpoint}
 	out.Facts = u.serverFacts(load)
+	out.Database = u.newDatabaseCard(load.Database)
 	out.Gauges = []gauge{
 		newGauge("agents", "Collectors known", "limits.max_agents", int64(agents), int64(load.MaxAgents), countText),
 		newGauge("memory", "Memory of what they report", "limits.max_memory", stats.Memory, load.MaxMemory, bytesOf),
@@ -152,6 +173,29 @@ func (u *UI) serverFacts(load Load) []fact {
 		})
 	}
 	return slices.DeleteFunc(out, func(f fact) bool { return f.Word == "" && f.When.Machine == "" })
+}
+
+func (u *UI) newDatabaseCard(d Database) databaseCard {
+	if d.Path == "" {
+		return databaseCard{Look: "ok", Word: "Everything is in memory and goes with this process. database.path keeps it over restarts."}
+	}
+	out := databaseCard{Look: "ok", Word: "What happens is written."}
+	if d.Problem != "" {
+		out.Look, out.Problem, out.Since = "bad", clean(d.Problem), ago(d.Since, u.now())
+		out.Word = "What happens is not written, and would go with this process. Collectors are served from memory, and it is tried again."
+	}
+	size := bytesOf(d.Bytes)
+	if d.Limit > 0 {
+		size += " of " + bytesOf(d.Limit)
+	}
+	out.Facts = []fact{{Name: "File", Word: clean(d.Path), Help: "database.path"}, {Name: "Size", Word: size, Help: "database.max_size"}}
+	if d.Lost > 0 {
+		out.Facts = append(out.Facts, fact{Name: "Lost", Word: thousands(d.Lost) + " events, for which memory had no room"})
+	}
+	if d.Trimmed > 0 {
+		out.Facts = append(out.Facts, fact{Name: "Deleted early", Word: thousands(d.Trimmed) + " rows, to make room"})
+	}
+	return out
 }
 
 func serverCounts(load Load, s fleet.Stats) []countTable {
