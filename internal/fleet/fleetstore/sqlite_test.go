@@ -231,7 +231,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	f := fleetOf("a", "b")
 	require.NoError(t, s.Write(ctx, all(f)))
 	require.NoError(t, s.Write(ctx, Batch{Removed: []opampwire.InstanceUID{uidOf("a"), uidOf("b")}}))
-	for _, table := range []string{"agents", "agent_seen", "agent_state", "attributes", "components"} {
+	for _, table := range []string{"agents", "agent_seen", "agent_said", "agent_state", "attributes", "components"} {
 		var n int
 		require.NoError(t, raw(t, path).QueryRow("SELECT count(*) FROM "+table).Scan(&n))
 		assert.Zero(t, n, table)
