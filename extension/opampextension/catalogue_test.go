@@ -4,15 +4,11 @@
 package opampextension
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/opamptest"
 )
 
 // proof is a fault or a hostile behaviour, and the tests that show that this extension
@@ -82,17 +78,12 @@ var hostilities = map[string]proof{
 
 // A proof that was renamed or deleted is none.
 func TestEveryFaultAndHostilityHasItsProof(t *testing.T) {
-	there := map[string]bool{}
-	for prefix, dir := range map[string]string{
+	there := opamptest.TestsIn(t, map[string]string{
 		"":                 ".",
 		"opampclient/":     "../../internal/opampclient",
 		"componenthealth/": "../../internal/componenthealth",
 		"custommessage/":   "../../internal/custommessage",
-	} {
-		for _, name := range testsIn(t, dir) {
-			there[prefix+name] = true
-		}
-	}
+	})
 	require.Len(t, faults, 18)
 	require.Len(t, hostilities, 11)
 	for _, proofs := range []map[string]proof{faults, hostilities} {
@@ -103,23 +94,4 @@ func TestEveryFaultAndHostilityHasItsProof(t *testing.T) {
 			}
 		}
 	}
-}
-
-// testsIn are the names of the tests of the package in dir.
-func testsIn(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	require.NoError(t, err)
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		require.NoError(t, err)
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		for _, decl := range parsed.Decls {
-			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
-				names = append(names, f.Name.Name)
-			}
-		}
-	}
-	return names
 }
