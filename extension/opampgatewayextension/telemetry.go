@@ -97,6 +97,7 @@ func observe(b *metadata.TelemetryBuilder, g *gateway.Gateway) error {
 				o.Observe(s.Refused[reason], with("reason", string(reason)))
 			}
 			o.Observe(s.TurnedAway, with("reason", string(gateway.ReasonNoUpstream)))
+			o.Observe(s.Looped, with("reason", "loop"))
 		})),
 		b.RegisterOpampGatewayDuplicatesCallback(many(func(s gateway.Stats, o metric.Int64Observer) {
 			for policy, n := range s.Duplicates {

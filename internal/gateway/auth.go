@@ -231,7 +231,9 @@ func (a *authority) handshake(ctx context.Context, done chan struct{}, header ht
 		return failed(errAskedTooFew)
 	}
 	index := a.gw.pool.active.Load()
-	conn, err := opampdial.Upgrade(ctx, a.set.Clients[index], a.gw.set.Endpoints[index].URL, header)
+	asking := header.Clone()
+	a.gw.kin.sign(asking)
+	conn, _, err := opampdial.Upgrade(ctx, a.set.Clients[index], a.gw.set.Endpoints[index].URL, asking)
 	if err == nil {
 		_, _ = conn.Write(wsframe.AppendMasked(nil, wsframe.OpClose, newMask(), wsframe.ClosePayload(wsframe.CloseNormal, "")))
 		_ = conn.Close() // it has served

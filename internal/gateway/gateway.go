@@ -34,6 +34,7 @@ type Gateway struct {
 	pool   *pool
 	server *opampserver.Server
 	auth   *authority
+	kin    *kinship
 
 	soft    context.Context // ends when agents are no longer taken
 	leave   context.CancelFunc
@@ -86,6 +87,7 @@ func New(set Settings) (*Gateway, error) {
 		WriteTimeout:        set.WriteTimeout,
 	}, relay{g})
 	g.auth = newAuthority(g)
+	g.kin = newKinship()
 	return g, nil
 }
 
@@ -123,9 +125,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.server.Deny(w, r, http.StatusServiceUnavailable, opampserver.ReasonShutdown, errLeft)
 		return
 	}
+	if r = g.meet(w, r); r == nil {
+		return
+	}
 	if (r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect) && !g.reach(r.Context()) {
 		g.turnedAway.Add(1)
-		g.server.TurnAway(w, r, http.StatusServiceUnavailable, errNoUpstream)
+		g.server.TurnAway(w, r, http.StatusServiceUnavailable, g.absence())
 		return
 	}
 	if !g.auth.admit(w, r) {

@@ -278,6 +278,12 @@ func newRig(t testing.TB, set Settings, upstream string) *rig {
 	if set.Endpoints == nil {
 		set.Endpoints = []Endpoint{endpoint(t, upstream)}
 	}
+	return newRigOn(t, set, httptest.NewUnstartedServer(nil))
+}
+
+// newRigOn is a rig that listens where web does, which was not started.
+func newRigOn(t testing.TB, set Settings, web *httptest.Server) *rig {
+	t.Helper()
 	if set.Drain == 0 {
 		set.Drain = time.Millisecond
 	}
@@ -286,8 +292,9 @@ func newRig(t testing.TB, set Settings, upstream string) *rig {
 	}
 	g, err := New(set)
 	require.NoError(t, err)
+	web.Config.Handler = g
+	web.Start()
 	g.Start()
-	web := httptest.NewServer(g)
 	r := &rig{Gateway: g, t: t, addr: web.Listener.Addr().String()}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -55,7 +55,7 @@ func (g relay) Exchange(ctx context.Context, _ opampserver.ConnInfo, r *http.Req
 	if err := g.check(body{first: message}, m); err != nil {
 		return nil, err
 	}
-	forwarded := pick(r.Header, g.set.ForwardHeaders)
+	forwarded := g.forwardable(r.Header)
 	box, err := g.openBox(m.UID, forwarded)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (b *mailbox) exchange(ctx context.Context, message []byte, m opampwire.Agen
 	v := g.route(ctx, &b.peer, m)
 	if v.why == ReasonNoUpstream && b.own.comes(ctx) {
 		if b.own.slot.refused.Load() {
-			return nil, &opampserver.Refusal{Status: http.StatusForbidden, Err: errRefusedByServer}
+			return nil, &opampserver.Refusal{Status: http.StatusForbidden, Err: *b.own.slot.refusal.Load()}
 		}
 		v = g.route(ctx, &b.peer, m)
 	}

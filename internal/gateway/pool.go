@@ -81,7 +81,9 @@ type slot struct {
 	first  chan struct{}      // closed at the first connection, or at a refusal that is final
 	stop   context.CancelFunc // ends run; nil: the context of its own peer does
 
-	refused atomic.Bool // the server will not have this agent; set before first is closed
+	looped  atomic.Bool           // the last attempt to connect has led back to this gateway
+	refused atomic.Bool           // the server will not have this agent; set before first is closed
+	refusal atomic.Pointer[error] // why not; set before refused
 	once    sync.Once
 
 	current atomic.Pointer[link]
@@ -351,8 +353,9 @@ func (s *slot) dial(ctx context.Context) (conn io.ReadWriteCloser, at Endpoint, 
 		index := p.active.Load()
 		at = p.set.Endpoints[index]
 		dialing, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
-		conn, err = opampdial.Upgrade(dialing, at.Client, at.URL, s.handshake())
+		conn, err = s.upgrade(dialing, at)
 		cancel()
+		s.looped.Store(errors.Is(err, errLoop))
 		if err == nil {
 			p.set.Observer.Dialled("ok")
 			return conn, at, 0, nil
@@ -404,6 +407,7 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	p.drop.note(ReasonUpstreamLost, l.unwritten.Load(), err)
 	p.set.Observer.Lost(lostReason(err))
 	s.blame(l, err)
+	s.sentAway(err)
 	return 0, err
 }
 
@@ -423,19 +427,41 @@ func (s *slot) handshake() http.Header {
 // whose connection it is is taken at its word.
 func (s *slot) turnedDown(err error) time.Duration {
 	var status *opampdial.StatusError
-	if !errors.As(err, &status) {
+	switch {
+	case errors.Is(err, errLoop):
+		if s.lane.peer != nil {
+			s.refuse(errLooped)
+		}
 		return 0
+	case !errors.As(err, &status):
+		return 0
+	case status.Code == http.StatusServiceUnavailable && len(gatewaysIn(status.Header)) > 0:
+		return 0 // a gateway without a server; what it tells agents to wait is not for other gateways
 	}
 	switch status.Code {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return opampdial.RetryAfter(status.Header, time.Now())
 	case http.StatusUnauthorized, http.StatusForbidden:
 		if s.lane.peer != nil {
-			s.refused.Store(true)
-			s.once.Do(func() { close(s.first) })
+			s.refuse(errRefusedByServer)
 		}
 	}
 	return 0
+}
+
+// refuse says that the agent whose connection s is will not have one, and why.
+func (s *slot) refuse(err error) {
+	s.refusal.Store(&err)
+	s.refused.Store(true)
+	s.once.Do(func() { close(s.first) })
+}
+
+// sentAway says whether a server closed the connection of one agent because it will not have it.
+func (s *slot) sentAway(err error) {
+	var closed *closedError
+	if s.lane.peer != nil && errors.As(err, &closed) && closed.code == wsframe.ClosePolicy {
+		s.refuse(fmt.Errorf("%w: %.120q", errRefusedByServer, closed.text))
+	}
 }
 
 // blame remembers the size of a message for which the server has closed the connection. Who
@@ -504,6 +530,8 @@ func dialReason(err error) string {
 		timeout interface{ Timeout() bool }
 	)
 	switch {
+	case errors.Is(err, errLoop):
+		return "loop"
 	case errors.As(err, &status):
 		switch status.Code {
 		case http.StatusUnauthorized, http.StatusForbidden:

@@ -107,6 +107,7 @@ func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []
 	}
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("OpAMP-Instance-UID", uid.String())
+	g.kin.sign(req.Header)
 	resp, err := opampdial.NoRedirects(endpoint.Client).Do(req)
 	if err != nil {
 		err = opampdial.WithoutURL(err)
@@ -116,7 +117,11 @@ func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read, or is of no use
 	if resp.StatusCode != http.StatusOK {
-		err := &opampdial.StatusError{Code: resp.StatusCode, Header: resp.Header}
+		err := p.slot.unlooped(&opampdial.StatusError{Code: resp.StatusCode, Header: resp.Header})
+		g.set.Observer.Dialled(dialReason(err))
+		return nil, err
+	}
+	if err := g.kin.learn(p.slot, resp.Header); err != nil {
 		g.set.Observer.Dialled(dialReason(err))
 		return nil, err
 	}

@@ -42,7 +42,8 @@ type peer struct {
 	own       *lane                            // fixed before its first message: not nil if nobody shares its way to the server
 	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while there is one at most
 	only      *agent                           // guarded by mu: the one agent of most peers
-	contested moment                           // guarded by mu: since when it speaks for a UID that another peer has; 0: it does not
+	rival     *agent                           // guarded by mu: of another peer, whose UID it has spoken for last; nil: none
+	contested moment                           // guarded by mu: since when it does, or since rival showed life
 }
 
 // agent is what the router knows of one instance UID. Guarded by the router's mu.
@@ -171,7 +172,7 @@ func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool
 	case a.peer == nil:
 		r.returnLocked(a, p)
 	case a.peer != p:
-		if v, free := r.conflictLocked(a, p, now); !free {
+		if v, free := r.conflictLocked(a, p, m.Disconnect, now); !free {
 			return v
 		}
 	}
@@ -181,6 +182,7 @@ func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool
 	a.heard, a.seq, a.goodbye = now, m.SequenceNum, m.Disconnect
 	if m.Disconnect {
 		r.leaveLocked(a, now)
+		r.handOverLocked(a) // who waits for it may have it
 	}
 	if ok, arrival := r.bindLocked(a, now, wait); !ok {
 		a.lost = a.lost || arrival == nil
@@ -211,42 +213,43 @@ func (r *router) returnLocked(a *agent, p *peer) {
 	r.counts.returned++
 }
 
-// conflictLocked decides on an agent that shows up at p while another peer has it.
-func (r *router) conflictLocked(a *agent, p *peer, now moment) (verdict, bool) {
+// conflictLocked decides on an agent that shows up at p while another peer has it. Nobody is taken from a peer that
+// was not asked first and had its time to show life; and somebody else's goodbye is none.
+func (r *router) conflictLocked(a *agent, p *peer, goodbye bool, now moment) (verdict, bool) {
 	if !a.goodbye {
-		heard := r.heardLocked(a)
-		since := p.contested > 0 && heard > p.contested // it has shown life since it was asked
-		alive := since || now-heard < r.set.silence
-		if p.contested == 0 {
+		heard, mortal := r.heardLocked(a)
+		if p.rival != a {
+			p.rival, p.contested = a, now
 			r.counts.duplicates[r.set.duplicates]++
-		}
-		if p.contested == 0 || since {
+		} else if heard > p.contested {
 			p.contested = now
 		}
-		if alive || r.set.duplicates != DuplicatesReplace {
+		dead := mortal && now-p.contested >= r.set.silence
+		if !dead || goodbye || r.set.duplicates != DuplicatesReplace {
 			if a.handover == nil {
 				a.handover = make(chan struct{})
 			}
 			return verdict{why: ReasonDuplicate, old: a.peer, handover: a.handover, conflict: r.set.duplicates}, false
 		}
 	}
-	p.contested = 0
+	p.rival = nil
 	a.peer.remove(a)
 	r.handOverLocked(a)
 	r.returnLocked(a, p)
 	return verdict{}, true
 }
 
-// heardLocked is when a gave its last sign of life. That of a connection with many agents
-// says nothing of one of them.
-func (r *router) heardLocked(a *agent) moment {
+// heardLocked is when a gave its last sign of life. It is mortal if it would give one when its peer is asked. A peer that
+// polls can't be asked, and has gone when it has long not polled; one with many agents answers for itself, and says
+// goodbye for those that have gone.
+func (r *router) heardLocked(a *agent) (heard moment, mortal bool) {
 	if a.peer.heard == nil || a.peer.len() > 1 {
-		return a.heard
+		return a.heard, false
 	}
 	if at, ok := a.peer.heard(); ok {
-		return max(at, a.heard)
+		return max(at, a.heard), true
 	}
-	return a.heard
+	return a.heard, true
 }
 
 // handOverLocked wakes whoever waits for a's UID.

@@ -42,7 +42,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	show                     who is where
 //
 // Which lane an agent prefers is a matter of hashing: agents are named after it, a0 prefers lane 0
-// among lanes 0 and 1, b1 lane 1.
+// among lanes 0 and 1, b1 lane 1. A peer whose name begins with poll is an agent over plain HTTP.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -129,7 +129,10 @@ func (w *world) uid(name string) opampwire.InstanceUID {
 
 func (w *world) peer(name string) *peer {
 	if w.peers[name] == nil {
-		w.peers[name] = &peer{owner: name, heard: func() (moment, bool) { return w.heard[name], true }}
+		w.peers[name] = &peer{owner: name}
+		if !strings.HasPrefix(name, "poll") {
+			w.peers[name].heard = func() (moment, bool) { return w.heard[name], true }
+		}
 	}
 	return w.peers[name]
 }

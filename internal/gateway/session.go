@@ -32,15 +32,25 @@ func (g relay) Open(c opampserver.Conn, r *http.Request) opampserver.Session {
 	s.base = g.now() - c.Heard()
 	s.peer.heard = func() (moment, bool) { return s.base + c.Heard(), true }
 	if g.set.Multiplexing == MultiplexPerAgent || g.set.overHTTP() {
-		s.forwarded = pick(r.Header, g.set.ForwardHeaders)
+		s.forwarded = g.forwardable(r.Header)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.sessions[s] = struct{}{}
+	g.kin.join(s, r)
 	if g.closing {
 		c.Dismiss(wsframe.CloseGoingAway, "gateway is shutting down")
 	}
 	return s
+}
+
+// forwardable is what of an agent's header goes on to the server.
+func (g *Gateway) forwardable(h http.Header) http.Header {
+	out := pick(h, g.set.ForwardHeaders)
+	if over := h.Values(gatewaysHeader); len(over) > 0 {
+		out[gatewaysHeader] = over
+	}
+	return out
 }
 
 // pick copies the headers of these names.
@@ -105,8 +115,9 @@ func (s *session) forward(message body, m opampwire.AgentMessage) error {
 	v := g.route(g.soft, &s.peer, m)
 	if v.why == ReasonNoUpstream && s.own.comes(g.soft) {
 		if s.own.slot.refused.Load() {
-			g.drop.note(ReasonNoUpstream, 1, errRefusedByServer)
-			return &opampserver.Refusal{Code: wsframe.ClosePolicy, Err: errRefusedByServer}
+			err := *s.own.slot.refusal.Load()
+			g.drop.note(ReasonNoUpstream, 1, err)
+			return &opampserver.Refusal{Code: wsframe.ClosePolicy, Err: err}
 		}
 		v = g.route(g.soft, &s.peer, m)
 	}
@@ -118,11 +129,16 @@ func (s *session) forward(message body, m opampwire.AgentMessage) error {
 		s.reidentified = 0
 		return g.carry(v, message, m, s.forwarded)
 	case ReasonNoUpstream:
-		g.drop.note(v.why, 1, errNoUpstream)
+		g.drop.note(v.why, 1, g.absence())
 		return nil
 	case ReasonReidentified:
 		return s.reidentify(m.UID)
 	case ReasonDuplicate:
+		if m.Disconnect { // late, of a gateway behind this one, or a lie: nobody's connection is worth it
+			err := fmt.Errorf("%w: %s; it is not said goodbye for", errDuplicate, m.UID)
+			g.drop.note(v.why, 1, err)
+			return &opampserver.Refusal{Err: err}
+		}
 		return s.refuse(v.why, wsframe.ClosePolicy, m.UID, fmt.Errorf("%w: %s", errDuplicate, m.UID))
 	case ReasonMaxAgents:
 		return s.refuse(v.why, wsframe.CloseTryAgainLater, m.UID, errMaxAgents)
@@ -214,7 +230,7 @@ func (g *Gateway) carry(v verdict, message body, m opampwire.AgentMessage, forwa
 
 // contest is for the second connection that speaks for a UID: it waits until the first is
 // known to be alive or dead. Only this connection waits; one that has other agents may
-// not, and its message is lost, to be made up for by the agent's next one.
+// not: the agent in question is told to come back.
 func (s *session) contest(v verdict, m opampwire.AgentMessage) verdict {
 	g := s.gw
 	switch v.conflict {
@@ -223,11 +239,11 @@ func (s *session) contest(v verdict, m opampwire.AgentMessage) verdict {
 	case DuplicatesRefuse:
 		return v
 	}
-	if s.peer.busy(g.router) {
-		return v
-	}
 	if other, ok := v.old.owner.(*session); ok {
 		_ = other.conn.Ping() // for whom there is no room for a ping has not read for long
+	}
+	if m.Disconnect || s.peer.busy(g.router) {
+		return v
 	}
 	timer := time.NewTimer(g.set.Silence)
 	defer timer.Stop()
@@ -294,6 +310,7 @@ func (s *session) Closed() {
 	g.mu.Lock()
 	delete(g.sessions, s)
 	g.mu.Unlock()
+	g.kin.part(s)
 	g.router.ended(&s.peer, g.now())
 	s.own.close()
 }

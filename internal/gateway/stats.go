@@ -26,6 +26,7 @@ type Stats struct {
 	Drops      map[Reason]int64             // every Reason is there
 	Refused    map[opampserver.Reason]int64 // every one of opampserver's is there
 	TurnedAway int64                        // agents that came while there was no connection to the server
+	Looped     int64                        // gateways that were refused, because this one is behind them
 	Unanswered int64                        // exchanges over plain HTTP that ended without the server's answer
 	Duplicates map[Duplicates]uint64        // times that two connections spoke for one UID, by policy
 	Stripped   int64                        // offers of another destination that lost it
@@ -61,7 +62,7 @@ func (g *Gateway) Stats() Stats {
 		MessagesUp: g.up.messages.Load(), MessagesDown: g.down.messages.Load(),
 		BytesUp: g.up.bytes.Load(), BytesDown: g.down.bytes.Load(),
 		Drops: g.drop.counts(), Refused: downstream.Rejected,
-		TurnedAway: g.turnedAway.Load(), Unanswered: g.unanswered.Load(),
+		TurnedAway: g.turnedAway.Load(), Looped: g.kin.denied.Counts()[loopDenied], Unanswered: g.unanswered.Load(),
 		Duplicates: counts.duplicates, Stripped: g.offers[0].Load(), Rewritten: g.offers[1].Load(),
 		Announced: counts.announced, Goodbyes: counts.goodbyes, Returned: counts.returned,
 		Renamed: counts.renamed, Moved: counts.moved,

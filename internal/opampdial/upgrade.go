@@ -32,15 +32,15 @@ func (e *StatusError) Error() string {
 func (e *StatusError) Unwrap() error { return ErrHandshake }
 
 // Upgrade asks endpoint, of scheme ws or wss, for a WebSocket and returns the connection
-// under it. Frames are the caller's, extensions are not asked for. No redirect is
-// followed. The context bounds the handshake, not the connection.
-func Upgrade(ctx context.Context, client *http.Client, endpoint *url.URL, header http.Header) (io.ReadWriteCloser, error) {
+// under it, and the header of the answer. Frames are the caller's, extensions are not asked for. No redirect is
+// followed. A refusal is a [StatusError]. The context bounds the handshake, not the connection.
+func Upgrade(ctx context.Context, client *http.Client, endpoint *url.URL, header http.Header) (io.ReadWriteCloser, http.Header, error) {
 	u := *endpoint
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	key := base64.StdEncoding.EncodeToString(randomBytes(16))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req.Header = header.Clone()
 	if req.Header == nil {
@@ -54,14 +54,14 @@ func Upgrade(ctx context.Context, client *http.Client, endpoint *url.URL, header
 	c.Timeout = 0 // of the whole connection, were it set
 	resp, err := c.Do(req)
 	if err != nil {
-		return nil, WithoutURL(err)
+		return nil, nil, WithoutURL(err)
 	}
 	conn, err := upgraded(resp, key)
 	if err != nil {
 		_ = resp.Body.Close() // of no use any more
-		return nil, err
+		return nil, nil, err
 	}
-	return conn, nil
+	return conn, resp.Header, nil
 }
 
 // upgraded checks the answer to a handshake (RFC 6455 section 4.1).

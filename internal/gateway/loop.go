@@ -1,0 +1,227 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/otel-fleetview/fleetview/internal/opampdial"
+	"github.com/otel-fleetview/fleetview/internal/tally"
+	"github.com/otel-fleetview/fleetview/internal/wsframe"
+)
+
+// gatewaysHeader is how gateways know each other, for no other reason than to find out that one leads back to itself.
+// A gateway's request names that gateway, and those over which came what it is made for; the answer names the one that
+// answers and those that it reaches its server over. A name is made up anew with each process.
+const gatewaysHeader = "Fleetview-Gateways"
+
+// Bounds on what is read of the header.
+const (
+	maxAbove    = 16 // gateways in a row
+	maxNameSize = 64 // bytes
+)
+
+var (
+	errLoop = errors.New("upstream.endpoint leads back to this gateway, by itself or over other gateways, " +
+		"so that nothing reaches an OpAMP server: set it to the server's address")
+	errLooped = errors.New("this gateway's upstream.endpoint leads back to it, so it has no OpAMP server: " +
+		"its operator has to mend that")
+	errLoopBelow = errors.New("this gateway reaches its server over the one that connects here, " +
+		"so upstream.endpoint of one of them has to be another")
+)
+
+// kinship is what a gateway knows of the gateways above it and below. Safe for concurrent use.
+type kinship struct {
+	// Fixed at construction.
+	name   string
+	denied *tally.Tally[string]
+
+	mu    sync.Mutex
+	above map[*slot][]string    // guarded by mu: as each connection's last answer had it
+	alone []string              // guarded by mu: the same, of the last connection that belongs to one agent
+	told  uint64                // guarded by mu: grows with each gateway that comes to above
+	below map[*session]struct{} // guarded by mu: gateways that are connected
+}
+
+// loopDenied is the one thing that is counted here.
+const loopDenied = "loop"
+
+func newKinship() *kinship {
+	return &kinship{
+		name: uuid.NewString(), denied: tally.New([]string{loopDenied}),
+		above: make(map[*slot][]string), below: make(map[*session]struct{}),
+	}
+}
+
+// gatewaysIn are the gateways that a message of HTTP names.
+func gatewaysIn(h http.Header) (names []string) {
+	for _, line := range h.Values(gatewaysHeader) {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name == "" || len(name) > maxNameSize {
+				continue
+			}
+			if names = append(names, name); len(names) == maxAbove {
+				return names
+			}
+		}
+	}
+	return names
+}
+
+// sign makes a request a gateway's.
+func (k *kinship) sign(h http.Header) {
+	over := gatewaysIn(h)
+	h.Set(gatewaysHeader, strings.Join(append(over[:min(len(over), maxAbove-1)], k.name), ", "))
+}
+
+// overLocked are the gateways over which this one reaches its server.
+func (k *kinship) overLocked() []string {
+	over := slices.Clone(k.alone)
+	for _, names := range k.above {
+		over = append(over, names...)
+	}
+	slices.Sort(over)
+	over = slices.Compact(over)
+	return over[:min(len(over), maxAbove-1)]
+}
+
+// tellingKey is under which a gateway's request has the value of told that its answer is of.
+type tellingKey struct{}
+
+// meet tells a gateway that connects which ones it would go over. It refuses the request of one that would go over
+// itself, and returns nil then.
+func (g *Gateway) meet(w http.ResponseWriter, r *http.Request) *http.Request {
+	if len(r.Header.Values(gatewaysHeader)) == 0 {
+		return r
+	}
+	k := g.kin
+	k.mu.Lock()
+	over, told := k.overLocked(), k.told
+	k.mu.Unlock()
+	over = append(over, k.name)
+	w.Header().Set(gatewaysHeader, strings.Join(over, ", "))
+	for _, name := range gatewaysIn(r.Header) {
+		if !slices.Contains(over, name) {
+			continue
+		}
+		err := errLoopBelow
+		if name == k.name {
+			err = errLoop
+		}
+		if since, due := k.denied.Note(loopDenied, 1); due {
+			g.set.Logger.Warn("a gateway is refused, because its messages would go round in a circle",
+				zap.String("remote_address", r.RemoteAddr), zap.Int64("since_last_line", since), zap.Error(err))
+		}
+		g.server.TurnAway(w, r, http.StatusLoopDetected, err)
+		return nil
+	}
+	return r.WithContext(context.WithValue(r.Context(), tellingKey{}, told))
+}
+
+// join notes that a session is a gateway's, if it is.
+func (k *kinship) join(s *session, r *http.Request) {
+	told, ok := r.Context().Value(tellingKey{}).(uint64)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.below[s] = struct{}{}
+	if told != k.told {
+		s.retell()
+	}
+}
+
+func (k *kinship) part(s *session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.below, s)
+}
+
+// retell has a gateway connect again, so that it is told over which ones it goes now.
+func (s *session) retell() {
+	s.conn.Dismiss(wsframe.CloseGoingAway, "this gateway reaches its server over another gateway now")
+}
+
+// learn takes in over which gateways a connection goes, as the answer to its handshake says. The error is errLoop.
+func (k *kinship) learn(s *slot, answer http.Header) error {
+	names := gatewaysIn(answer)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(names) == 0 && len(k.above) == 0 && len(k.alone) == 0 {
+		return nil
+	}
+	before := k.overLocked()
+	switch {
+	case s.lane.peer != nil:
+		k.alone = names
+	case len(names) == 0:
+		delete(k.above, s)
+	default:
+		k.above[s] = names
+	}
+	for _, name := range k.overLocked() {
+		if !slices.Contains(before, name) {
+			k.told++
+			for below := range k.below {
+				below.retell()
+			}
+			break
+		}
+	}
+	if slices.Contains(names, k.name) {
+		return errLoop
+	}
+	return nil
+}
+
+// upgrade connects s to the server, unless that is this gateway itself in the end.
+func (s *slot) upgrade(ctx context.Context, endpoint Endpoint) (io.ReadWriteCloser, error) {
+	header, kin := s.handshake(), s.pool.gw.kin
+	kin.sign(header)
+	conn, answer, err := opampdial.Upgrade(ctx, endpoint.Client, endpoint.URL, header)
+	if err != nil {
+		return nil, s.unlooped(err)
+	}
+	if err := kin.learn(s, answer); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// unlooped is what an error means: who refuses a request may say of it that it goes in a circle.
+func (s *slot) unlooped(err error) error {
+	var status *opampdial.StatusError
+	if !errors.As(err, &status) {
+		return err
+	}
+	loop := s.pool.gw.kin.learn(s, status.Header)
+	if loop == nil && status.Code == http.StatusLoopDetected {
+		loop = errLoop
+	}
+	if loop != nil {
+		return fmt.Errorf("%w (%w)", loop, err)
+	}
+	return err
+}
+
+// absence is what agents are told while there is no connection to the server.
+func (g *Gateway) absence() error {
+	for _, s := range g.pool.all() {
+		if s.looped.Load() {
+			return errLooped
+		}
+	}
+	return errNoUpstream
+}
