@@ -443,6 +443,23 @@ func (a *testAgent) requireClosed(code websocket.StatusCode) {
 	}
 }
 
+// attend reads whatever comes, from now on, and so answers pings.
+func (a *testAgent) attend() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if _, _, err := a.ws.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	a.t.Cleanup(func() {
+		_ = a.ws.CloseNow()
+		<-done
+	})
+}
+
 // vanish breaks the connection as a crash of the agent does.
 func (a *testAgent) vanish() { _ = a.ws.CloseNow() }
 

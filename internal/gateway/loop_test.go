@@ -105,6 +105,8 @@ func TestGatewaysThatFallBackOnEachOther(t *testing.T) {
 		o.rigs[i].eventually(func() bool { return o.rigs[i].pool.connected.Load() == 1 }, "")
 	}
 	a, b := o.rigs[0].arrive(), o.rigs[1].arrive()
+	a.attend()
+	b.attend()
 	p.kill()
 	o.rigs[0].eventually(func() bool { return o.seen[0].count("dialled loop")+o.seen[1].count("dialled loop") > 0 }, "")
 	p.revive()
@@ -126,6 +128,7 @@ func TestLoopThatClosesLater(t *testing.T) {
 	first := o.make(0, Settings{MaxPerConnection: 100}, o.url("ws", 1))
 	first.eventually(func() bool { return first.pool.connected.Load() == 1 }, "")
 	a := first.arrive()
+	a.attend()
 	// As if the middle one had found its way over the last one only after the first had come.
 	first.kin.mu.Lock()
 	for s := range first.kin.above {
@@ -138,6 +141,9 @@ func TestLoopThatClosesLater(t *testing.T) {
 		return o.seen[0].count("dialled loop")+o.seen[1].count("dialled loop")+o.seen[2].count("dialled loop") > 0
 	}, "nobody finds the loop")
 	p.revive()
+	for _, r := range []*rig{last, middle, first} { // each at its own pace
+		r.eventually(func() bool { return r.pool.connected.Load() == 1 }, "it does not come back")
+	}
 	first.eventually(func() bool { return p.connects(a.uid) }, "the agent does not come back")
 	assert.Less(t, last.up.messages.Load(), int64(1000), "nothing has gone round")
 }
@@ -194,7 +200,7 @@ func TestLoopOfWhichNothingTells(t *testing.T) {
 	r := connected(t, Settings{Silence: 300 * time.Millisecond}, p)
 	a := r.arrive()
 	alive := a.ws.CloseRead(t.Context()) // answers pings
-	echo := r.connect(a.uid) // as if it came back
+	echo := r.connect(a.uid)             // as if it came back
 	echo.send(described("agent"))
 	echo.requireClosed(websocket.StatusPolicyViolation)
 	require.Equal(t, 1, p.agent(a.uid).messages)
