@@ -91,6 +91,134 @@ func TestServerRenamesAnAgent(t *testing.T) {
 	assert.Equal(t, uint64(1), counts.renamed)
 }
 
+// Two agents that made up the same instance UID until the server gives them one (RequestInstanceUid): one after the
+// other, for on the way to the server nothing else tells them apart.
+func TestTemporaryUIDsThatAreTheSame(t *testing.T) {
+	p := newPartner(t)
+	var given []opampwire.InstanceUID
+	p.reply = func(msg *protobufs.AgentToServer, reply *protobufs.ServerToAgent) {
+		if msg.GetFlags()&uint64(protobufs.AgentToServerFlags_AgentToServerFlags_RequestInstanceUid) != 0 {
+			given = append(given, opampwire.NewInstanceUID())
+			reply.AgentIdentification = &protobufs.AgentIdentification{NewInstanceUid: given[len(given)-1].Bytes()}
+		}
+	}
+	r := connected(t, Settings{Silence: patience}, p)
+	temporary := opamp(1)
+	ask := func() *protobufs.AgentToServer {
+		msg := described("new")
+		msg.Flags = uint64(protobufs.AgentToServerFlags_AgentToServerFlags_RequestInstanceUid)
+		return msg
+	}
+	first, second := r.connect(temporary), r.connect(temporary)
+	named := first.say(ask()).GetAgentIdentification().GetNewInstanceUid()
+	require.Len(t, named, 16)
+	second.send(ask())
+	r.eventually(func() bool { return r.duplicates(DuplicatesReplace) == 1 }, "the second waits")
+	require.Equal(t, 1, p.agent(temporary).messages)
+	first.uid = opampwire.InstanceUID(named)
+	first.report()
+	answer := second.receive()
+	require.Equal(t, temporary.Bytes(), answer.GetInstanceUid(), "its turn, as soon as the first has its name")
+	second.uid = opampwire.InstanceUID(answer.GetAgentIdentification().GetNewInstanceUid())
+	second.report()
+	assert.NotEqual(t, first.uid, second.uid)
+	for _, a := range []*testAgent{first, second} {
+		a.beat()
+		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+		require.Equal(t, uint64(4), a.receive().GetFlags())
+	}
+	r.eventually(func() bool { n, _, _ := r.router.snapshot(); return n == 2 }, "nobody has the temporary one")
+	assert.Equal(t, uint64(2), r.Stats().Renamed)
+	assert.Zero(t, sum(r.drop.counts()))
+}
+
+// The server gives an agent an instance UID that another has.
+func TestNewInstanceUIDThatSomebodyHas(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Silence: 300 * time.Millisecond}, p)
+	owner, other := r.arrive(), r.arrive()
+	owner.attend()
+	p.push(other.uid, &protobufs.ServerToAgent{AgentIdentification: &protobufs.AgentIdentification{NewInstanceUid: owner.uid.Bytes()}})
+	require.NotNil(t, other.receive().GetAgentIdentification())
+	other.uid = owner.uid
+	refused := other.say(described("other"))
+	require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_Unavailable, refused.GetErrorResponse().GetType())
+	assert.Equal(t, 1, p.agent(owner.uid).messages)
+	r.waitDropped(ReasonDuplicate, 1)
+}
+
+// A server that gives another instance UID with each answer fills nothing.
+func TestServerThatRenamesAllTheTime(t *testing.T) {
+	p := newPartner(t)
+	p.reply = func(_ *protobufs.AgentToServer, reply *protobufs.ServerToAgent) {
+		reply.AgentIdentification = &protobufs.AgentIdentification{NewInstanceUid: opampwire.NewInstanceUID().Bytes()}
+	}
+	r := connected(t, Settings{MaxAgents: 100, MaxPerConnection: 4}, p)
+	deaf := r.arrive()
+	for range 200 {
+		deaf.beat()
+	}
+	n, _, _ := r.router.snapshot()
+	assert.LessOrEqual(t, n, 8)
+	other := r.connect(opamp(3))
+	for range 20 {
+		reply := other.say(described("other"))
+		other.uid = opampwire.InstanceUID(reply.GetAgentIdentification().GetNewInstanceUid())
+	}
+	assert.Zero(t, sum(r.drop.counts()))
+}
+
+// Nobody takes an agent's place by saying goodbye for it.
+func TestGoodbyeForSomebodyElse(t *testing.T) {
+	for _, policy := range []Duplicates{DuplicatesReplace, DuplicatesRefuse, DuplicatesReidentify} {
+		t.Run(string(policy), func(t *testing.T) {
+			p := newPartner(t)
+			r := connected(t, Settings{Duplicates: policy, Silence: time.Millisecond}, p)
+			a, liar := r.arrive(), r.arrive()
+			mine := liar.uid
+			for range 3 {
+				liar.uid = a.uid
+				liar.send(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
+				liar.uid = mine
+				require.Equal(t, mine.Bytes(), liar.beat().GetInstanceUid())
+			}
+			r.waitDropped(ReasonDuplicate, 3)
+			assert.Zero(t, p.agent(a.uid).goodbyes)
+			a.beat()
+		})
+	}
+}
+
+// An agent that said nothing for long is alive until it was asked and did not answer.
+func TestNoTakeoverOfAnIdleAgent(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Silence: 200 * time.Millisecond}, p)
+	a := r.arrive()
+	a.attend()
+	r.router.mu.Lock()
+	idle := r.now()
+	r.router.mu.Unlock()
+	r.eventually(func() bool { return r.now()-idle > 2*r.set.Silence }, "")
+	thief := r.connect(a.uid)
+	thief.send(described("thief"))
+	thief.requireClosed(websocket.StatusPolicyViolation)
+	assert.Equal(t, 1, p.agent(a.uid).messages)
+	r.eventually(func() bool { return r.server.Stats().Connections == 1 }, "the thief is still there")
+}
+
+// Over plain HTTP there is nobody to ask.
+func TestNoTakeoverOfAnAgentThatPolls(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Silence: 50 * time.Millisecond}, p)
+	poll := &poller{r: r, uid: opamp(1)}
+	poll.poll(described("poller"))
+	thief := r.connect(poll.uid)
+	thief.send(described("thief"))
+	thief.requireClosed(websocket.StatusPolicyViolation)
+	poll.poll(&protobufs.AgentToServer{})
+	assert.Equal(t, 2, p.agent(poll.uid).messages)
+}
+
 func TestReservedCapabilityIsRefused(t *testing.T) {
 	p := newPartner(t)
 	r := connected(t, Settings{}, p)

@@ -396,8 +396,8 @@ func (l *lane) learn(m opampwire.ServerMessage) {
 // renameLocked makes a reachable by the name that the server gives it, before it speaks
 // by it. A name that somebody has is for the server to find out about: see conflictLocked.
 func (r *router) renameLocked(a *agent, to opampwire.InstanceUID) {
-	if r.agents[to] != nil || len(r.agents) >= r.set.maxAgents {
-		return
+	if r.agents[to] != nil || len(r.agents) >= r.set.maxAgents || a.peer.len() >= 2*r.set.maxPerPeer {
+		return // and who takes it all the same comes as somebody new
 	}
 	b := &agent{uid: to, former: a, heard: a.heard, seq: a.seq, sent: a.sent, sentAt: a.sentAt, told: a.told}
 	r.agents[to] = b

@@ -148,7 +148,7 @@ func (b *mailbox) exchange(ctx context.Context, message []byte, m opampwire.Agen
 	switch v.why {
 	case "":
 	case ReasonDuplicate:
-		return b.contest(v, m.UID)
+		return b.contest(v, m)
 	default:
 		g.drop.note(v.why, 1, errors.New("an agent over plain HTTP is told to come back"))
 		return nil, unavailable(fmt.Errorf("not forwarded: %s", v.why))
@@ -168,8 +168,9 @@ func (b *mailbox) exchange(ctx context.Context, message []byte, m opampwire.Agen
 }
 
 // contest answers an agent whose UID another connection has.
-func (b *mailbox) contest(v verdict, uid opampwire.InstanceUID) ([]byte, error) {
-	if v.conflict == DuplicatesReidentify {
+func (b *mailbox) contest(v verdict, m opampwire.AgentMessage) ([]byte, error) {
+	uid := m.UID
+	if v.conflict == DuplicatesReidentify && !m.Disconnect {
 		b.gw.drop.note(ReasonReidentified, 1, fmt.Errorf("%w: %s is given another one", errDuplicate, uid))
 		return proto.Marshal(renaming(uid))
 	}

@@ -29,9 +29,10 @@ func (r reception) OnMessage(_ context.Context, c opampserver.ConnInfo, msg *pro
 
 func (r reception) OnClose(c opampserver.ConnInfo) { r.Disconnected(fleet.Conn(c), time.Now()) }
 
-// Our own agent, over both transports, through the gateway to our own server.
-func TestOwnAgentAndServer(t *testing.T) {
-	f := fleet.New(fleet.Settings{})
+// ownServer is our own server, and where it is.
+func ownServer(t *testing.T) (f *fleet.Fleet, address string) {
+	t.Helper()
+	f = fleet.New(fleet.Settings{})
 	s := opampserver.New(opampserver.Settings{}, reception{f})
 	web := httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -40,7 +41,103 @@ func TestOwnAgentAndServer(t *testing.T) {
 		require.NoError(t, s.Shutdown(ctx))
 		web.Close()
 	})
-	r := newRig(t, Settings{MinConnections: 2, Grace: 100 * time.Millisecond}, "ws://"+web.Listener.Addr().String()+"/v1/opamp")
+	return f, "ws://" + web.Listener.Addr().String() + "/v1/opamp"
+}
+
+// reached is a rig that has a connection to whatever is there.
+func reached(t *testing.T, set Settings, address string) *rig {
+	t.Helper()
+	r := newRig(t, set, address)
+	r.eventually(func() bool { return r.pool.connected.Load() > 0 }, "no connection to %s", address)
+	return r
+}
+
+func liveness(f *fleet.Fleet, uid opampwire.InstanceUID) fleet.Liveness {
+	a, _ := f.Agent(uid)
+	return a.Liveness
+}
+
+// An agent that is back over another gateway is not dead because the first one misses it.
+func TestAgentThatMovedToAnotherGateway(t *testing.T) {
+	f, server := ownServer(t)
+	set := Settings{Grace: 300 * time.Millisecond}
+	a, b := reached(t, set, server), reached(t, set, server)
+	was := a.arrive()
+	was.vanish()
+	is := b.connect(was.uid)
+	is.seq = was.seq
+	is.report()
+	a.eventually(func() bool { return a.Stats().Goodbyes == 1 }, "the first gateway misses nobody")
+	b.eventually(func() bool { return f.Stats().ForeignGoodbyes == 1 }, "its goodbye does not arrive")
+	assert.Equal(t, fleet.LivenessConnected, liveness(f, was.uid))
+	assert.Zero(t, is.beat().GetFlags())
+	assert.Zero(t, f.Stats().Duplicates)
+
+	is.vanish()
+	b.eventually(func() bool { return liveness(f, was.uid) == fleet.LivenessGoodbye }, "now it has gone")
+}
+
+// The same behind a gateway that both go over: there one connection speaks for an agent at a time.
+func TestAgentThatMovedBehindAThirdGateway(t *testing.T) {
+	f, server := ownServer(t)
+	upper := reached(t, Settings{MaxPerConnection: 100}, server)
+	set := Settings{Grace: 300 * time.Millisecond}
+	above := "ws://" + upper.addr + "/v1/opamp"
+	a, b := reached(t, set, above), reached(t, set, above)
+	a.arrive() // each has others
+	b.arrive()
+	was := a.arrive()
+	was.vanish()
+	is := b.connect(was.uid)
+	is.seq = was.seq
+	refused := is.say(described("moved"))
+	require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_Unavailable, refused.GetErrorResponse().GetType(),
+		"it is told alone; the first still has it, as far as one can know")
+	upper.waitDropped(ReasonDuplicate, 1)
+	a.eventually(func() bool { return liveness(f, was.uid) == fleet.LivenessGoodbye }, "the first gateway lets go of it")
+	is.report()
+	assert.Equal(t, fleet.LivenessConnected, liveness(f, was.uid))
+
+	late := a.connect(was.uid) // and what the first still says of it is nothing
+	late.send(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
+	upper.waitDropped(ReasonDuplicate, 2)
+	is.beat()
+	assert.Equal(t, fleet.LivenessConnected, liveness(f, was.uid))
+	assert.Equal(t, int32(1), a.pool.connected.Load(), "nobody loses a connection for it")
+	assert.Zero(t, f.Stats().ForeignGoodbyes)
+}
+
+// Two agents with one instance UID over two gateways meet at the server only, which gives one of them another.
+func TestTwoAgentsOverTwoGateways(t *testing.T) {
+	f, server := ownServer(t)
+	a, b := reached(t, Settings{}, server), reached(t, Settings{}, server)
+	first := a.arrive()
+	second := b.connect(first.uid)
+	second.report()
+	var given []byte
+	for range 20 {
+		first.beat()
+		if given = second.beat().GetAgentIdentification().GetNewInstanceUid(); given != nil {
+			break
+		}
+	}
+	require.Len(t, given, 16, "the later one is given another")
+	second.uid = opampwire.InstanceUID(given)
+	second.seq = 0
+	second.report()
+	first.beat()
+	for _, agent := range []*testAgent{first, second} {
+		assert.Equal(t, fleet.LivenessConnected, liveness(f, agent.uid))
+	}
+	assert.Equal(t, uint64(1), f.Stats().Reidentified)
+	assert.Zero(t, sum(a.drop.counts())+sum(b.drop.counts()))
+	b.eventually(func() bool { return b.Stats().Renamed == 1 }, "the gateway follows it")
+}
+
+// Our own agent, over both transports, through the gateway to our own server.
+func TestOwnAgentAndServer(t *testing.T) {
+	f, server := ownServer(t)
+	r := newRig(t, Settings{MinConnections: 2, Grace: 100 * time.Millisecond}, server)
 	for _, scheme := range []string{"ws", "http"} {
 		t.Run(scheme, func(*testing.T) {
 			uid := opampwire.NewInstanceUID()

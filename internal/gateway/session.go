@@ -233,16 +233,16 @@ func (g *Gateway) carry(v verdict, message body, m opampwire.AgentMessage, forwa
 // not: the agent in question is told to come back.
 func (s *session) contest(v verdict, m opampwire.AgentMessage) verdict {
 	g := s.gw
-	switch v.conflict {
-	case DuplicatesReidentify:
-		return verdict{why: ReasonReidentified}
-	case DuplicatesRefuse:
+	switch {
+	case m.Disconnect || v.conflict == DuplicatesRefuse:
 		return v
+	case v.conflict == DuplicatesReidentify:
+		return verdict{why: ReasonReidentified}
 	}
 	if other, ok := v.old.owner.(*session); ok {
 		_ = other.conn.Ping() // for whom there is no room for a ping has not read for long
 	}
-	if m.Disconnect || s.peer.busy(g.router) {
+	if s.peer.busy(g.router) {
 		return v
 	}
 	timer := time.NewTimer(g.set.Silence)
