@@ -4,6 +4,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/opampclient"
@@ -132,6 +134,56 @@ func TestTwoAgentsOverTwoGateways(t *testing.T) {
 	assert.Equal(t, uint64(1), f.Stats().Reidentified)
 	assert.Zero(t, sum(a.drop.counts())+sum(b.drop.counts()))
 	b.eventually(func() bool { return b.Stats().Renamed == 1 }, "the gateway follows it")
+}
+
+// What the gateway does not look into is the server's to refuse. It costs its sender, and nobody who shares the connection.
+func TestMessagesThatOnlyTheServerRefuses(t *testing.T) {
+	deep := &protobufs.ComponentHealth{}
+	for range 3000 {
+		deep = &protobufs.ComponentHealth{ComponentHealthMap: map[string]*protobufs.ComponentHealth{"c": deep}}
+	}
+	for name, tail := range map[string][]byte{
+		"a string that is not UTF-8": {0x1a, 5, 0x0a, 3, 0x0a, 1, 0xff},
+		"garbage in a description":   {0x1a, 3, 0xff, 0xff, 0xff},
+		"20,000 levels":              nested(20_000),
+		"200,000 elements":           append([]byte{0x62, 0x80, 0xb5, 0x18}, bytes.Repeat([]byte{0x0a, 0}, 200_000)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, server := ownServer(t)
+			o := new(observed)
+			r := reached(t, Settings{Observer: o}, server)
+			good, bad := r.arrive(), r.connect(opampwire.NewInstanceUID())
+			message := append(opampwire.AppendHeartbeat(nil, bad.uid, 1), tail...)
+			for range 10 {
+				bad.sendRaw(message)
+				reply := bad.receive()
+				require.Equal(t, bad.uid.Bytes(), reply.GetInstanceUid(), "it is told to whom it concerns")
+				require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest, reply.GetErrorResponse().GetType())
+			}
+			good.beat()
+			assert.Equal(t, fleet.LivenessConnected, liveness(f, good.uid))
+			for _, lost := range []string{"closed_by_server", "network", "protocol"} {
+				assert.Zero(t, o.count("lost "+lost))
+			}
+			bad.send(&protobufs.AgentToServer{Health: deep}) // deep, and yet within what a decoder takes
+			assert.Nil(t, bad.receive().GetErrorResponse())
+		})
+	}
+}
+
+// nested is a health (field 5) with as many levels.
+func nested(levels int) []byte {
+	size := make([]int, levels+1) // of the value at each level
+	for i := levels - 1; i >= 0; i-- {
+		entry := 1 + protowire.SizeBytes(size[i+1])
+		size[i] = 1 + protowire.SizeBytes(entry)
+	}
+	b := protowire.AppendVarint([]byte{5<<3 | 2}, uint64(size[0]))
+	for i := range levels {
+		b = protowire.AppendVarint(append(b, 6<<3|2), uint64(1+protowire.SizeBytes(size[i+1]))) // component_health_map
+		b = protowire.AppendVarint(append(b, 2<<3|2), uint64(size[i+1]))                        // value
+	}
+	return b
 }
 
 // Our own agent, over both transports, through the gateway to our own server.

@@ -18,8 +18,8 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
-// maxMalformed is how many refused messages in a row end a connection. A relay with
-// one bad agent among many good ones stays.
+// maxMalformed is how many refused messages in a row end a connection. Those of one agent
+// among others on the connection, of a relay, do not count: the others are not to blame.
 const maxMalformed = 3
 
 // errPeerClosed ends a connection whose Close frame has been answered.
@@ -68,14 +68,16 @@ type conn struct {
 	mute bool // owned by who has the turn: a Close frame, or a part of a frame, is out
 
 	// Owned by run.
-	firstBy    time.Time // when the first message must have come
-	pace       pace      // of the message that is being read; zero until it has to be waited for
-	start, end int       // in[start:end] was read and not yet used
-	malformed  int       // refused messages since the last good one
-	pings      int       // unanswered
-	spoken     bool      // a message has come
-	busy       bool      // a frame or a message has begun and is not complete
-	message    *buffer   // what has come of a message that did not fit into in; nil otherwise
+	firstBy    time.Time             // when the first message must have come
+	pace       pace                  // of the message that is being read; zero until it has to be waited for
+	start, end int                   // in[start:end] was read and not yet used
+	malformed  int                   // refused messages since the last good one
+	agent      opampwire.InstanceUID // of the last message that named one
+	shared     bool                  // several agents have spoken
+	pings      int                   // unanswered
+	spoken     bool                  // a message has come
+	busy       bool                  // a frame or a message has begun and is not complete
+	message    *buffer               // what has come of a message that did not fit into in; nil otherwise
 	in         [512]byte
 }
 
@@ -144,15 +146,30 @@ func (c *conn) answer(payload []byte) error {
 		return c.refuse(reason, err)
 	}
 	c.malformed = 0
+	if uid := reply.GetInstanceUid(); len(uid) == len(c.agent) {
+		c.noteAgent(opampwire.InstanceUID(uid))
+	}
 	return c.send(reply)
+}
+
+// noteAgent notes whose a message is.
+func (c *conn) noteAgent(uid opampwire.InstanceUID) {
+	c.shared = c.shared || !c.agent.IsZero() && c.agent != uid
+	c.agent = uid
 }
 
 // refuse answers a message that is none, and ends the connection of a peer that
 // sends nothing else.
 func (c *conn) refuse(reason Reason, err error) error {
 	c.server.ledger.note(reason, c.info.RemoteAddr, err)
-	if sent := c.send(badRequest(err)); sent != nil {
+	refusal := badRequest(err)
+	if sent := c.send(refusal); sent != nil {
 		return sent
+	}
+	if uid := refusal.GetInstanceUid(); uid != nil {
+		if c.noteAgent(opampwire.InstanceUID(uid)); c.shared {
+			return nil
+		}
 	}
 	if c.malformed++; c.malformed >= maxMalformed {
 		return closing(closeInvalidData, ReasonMalformedTooMany, "%d refused messages in a row, the last: %w", c.malformed, err)

@@ -39,12 +39,36 @@ func decode(data []byte, parse func([]byte, proto.Message) error, msg *protobufs
 }
 
 // badRequest is the answer to what is no message. Nothing else may be set beside an
-// error, and there is no instance_uid that could be trusted.
+// error but whose it was, if there is no doubt about that: a relay has to know.
 func badRequest(err error) *protobufs.ServerToAgent {
-	return &protobufs.ServerToAgent{ErrorResponse: &protobufs.ServerErrorResponse{
+	reply := &protobufs.ServerToAgent{ErrorResponse: &protobufs.ServerErrorResponse{
 		Type:         protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest,
 		ErrorMessage: err.Error(),
 	}}
+	if bad := new(badMessageOf); errors.As(err, &bad) {
+		reply.InstanceUid = bad.uid.Bytes()
+	}
+	return reply
+}
+
+// badMessageOf is what is wrong with a message that can't be read, and yet says whose it is.
+type badMessageOf struct {
+	error
+	uid opampwire.InstanceUID
+}
+
+func (e *badMessageOf) Unwrap() error { return e.error }
+
+// attributed adds to err whose data were, if they say it beyond doubt. They are a message, or its frame.
+func attributed(data []byte, err error) error {
+	m, failed := opampwire.ScanAgentMessage(data)
+	if body, unframed := opampwire.Unframe(data); failed != nil && unframed == nil {
+		m, failed = opampwire.ScanAgentMessage(body)
+	}
+	if failed != nil {
+		return err
+	}
+	return &badMessageOf{error: err, uid: m.UID}
 }
 
 // heed decodes one message and asks the Handler. decoded is called once the data are
@@ -62,6 +86,9 @@ func (s *Server) heed(c ConnInfo, data []byte, parse func([]byte, proto.Message)
 	}
 	msg := new(protobufs.AgentToServer)
 	reason, err := decode(data, parse, msg)
+	if err != nil {
+		err = attributed(data, err)
+	}
 	decoded() // decoding has copied what it kept
 	if err != nil {
 		return nil, reason, err

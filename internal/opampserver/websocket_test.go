@@ -208,6 +208,31 @@ func TestMalformedMessagesAreAnsweredWithWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What one agent behind a relay sends costs the others nothing, and the answer says whose it was.
+func TestBadMessagesOfOneAgentOfManyCloseNothing(t *testing.T) {
+	r := newRig(t, Settings{}, newEcho())
+	bad := append([]byte{0}, encoded(t, &protobufs.AgentToServer{InstanceUid: bytes.Repeat([]byte{9}, 16)})...)
+	bad = append(bad, 0x1a, 5, 0x0a, 3, 0x0a, 1, 0xff)
+	p := r.connect()
+	p.requireAlive() // an agent
+	for range 5 * maxMalformed {
+		p.send(frame(true, opBinary, bad))
+		reply := p.reply()
+		require.Equal(t, bytes.Repeat([]byte{9}, 16), reply.GetInstanceUid())
+		require.NotNil(t, reply.GetErrorResponse())
+	}
+	p.requireAlive()
+
+	alone := r.connect()
+	for range maxMalformed {
+		alone.send(frame(true, opBinary, bad))
+	}
+	for range maxMalformed {
+		require.NotNil(t, alone.reply().GetErrorResponse())
+	}
+	alone.requireClose(closeInvalidData)
+}
+
 func TestOneGoodMessageForgivesTheBadOnesBefore(t *testing.T) {
 	r := newRig(t, Settings{}, newEcho())
 	p := r.connect()
