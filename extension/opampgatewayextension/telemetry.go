@@ -100,8 +100,8 @@ func observe(b *metadata.TelemetryBuilder, g *gateway.Gateway) error {
 			o.Observe(s.Looped, with("reason", "loop"))
 		})),
 		b.RegisterOpampGatewayDuplicatesCallback(many(func(s gateway.Stats, o metric.Int64Observer) {
-			for policy, n := range s.Duplicates {
-				o.Observe(int64(n), with("policy", string(policy)))
+			for _, policy := range gateway.AllDuplicates() {
+				o.Observe(int64(s.Duplicates[policy]), with("policy", string(policy)))
 			}
 		})),
 		b.RegisterOpampGatewayDestinationsCallback(many(func(s gateway.Stats, o metric.Int64Observer) {

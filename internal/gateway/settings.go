@@ -27,6 +27,11 @@ const (
 	DuplicatesReidentify Duplicates = "reidentify"
 )
 
+// AllDuplicates lists every policy there is.
+func AllDuplicates() []Duplicates {
+	return []Duplicates{DuplicatesReplace, DuplicatesRefuse, DuplicatesReidentify}
+}
+
 // Offers is what becomes of a server's offer of another OpAMP destination.
 type Offers string
 
