@@ -129,12 +129,31 @@
 //
 // An instance UID belongs to the connection that brought it while that lives. What another
 // one meets is a policy ([Duplicates]); by none of them can it take the UID from one that shows
-// life. An agent that said goodbye, or whose connection ended, has let go. When the server
-// gives an agent another UID, both reach it until it speaks by the new one.
+// life when it is asked: however long an agent has said nothing, it is pinged first. An agent
+// over plain HTTP can't be asked, and has its UID until it has long not polled. A connection with
+// many agents answers for them: that one has gone it says. An agent that said goodbye, or whose
+// connection ended, has let go; a goodbye for somebody else's UID is dropped. When the server
+// gives an agent another UID, both reach it until it speaks by the new one; so of two agents that
+// made up the same one until they are given theirs, the second has its turn then.
 //
 // A connection may have more than one agent, up to a limit: a gateway behind this one
 // has many. Such a connection is not closed for the sake of one agent; that agent is answered
 // with ServerErrorResponse UNAVAILABLE, which its gateway passes on to it alone.
+//
+// # Loops
+//
+// A gateway whose upstream leads back to it would send messages round, with no server to answer
+// them. So gateways name themselves to each other, by a header of the handshake that means
+// nothing to anybody else: the request names the gateway that connects, the answer the one that
+// answers and those over which it reaches its server. A gateway does not go over itself: who sees
+// its own name in an answer hangs up, and who is asked by one that it goes over answers 508. Since
+// a gateway that has no server says so with 503 and the same header, a circle in which nobody can
+// connect first is found as well, by the second attempt or so. What a gateway was told when it
+// connected may change later. Then it is closed (1001), and told anew.
+//
+// The header takes nobody's connection: what an agent puts into it can only have itself refused.
+// Where something between takes it out, a loop has no name, and ends at the first
+// gateway that it comes back to all the same, for an instance UID belongs to one connection.
 //
 // # Concurrency
 //
