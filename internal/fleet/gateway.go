@@ -162,6 +162,21 @@ func (g *Gateway) Carries(uid opampwire.InstanceUID) bool {
 	return false
 }
 
+// EachCarried calls yield with each agent that the gateway was said to carry.
+func (g *Gateway) EachCarried(yield func(opampwire.InstanceUID)) {
+	for _, part := range g.carried.parts {
+		for _, uid := range part {
+			yield(uid)
+		}
+	}
+}
+
+// SameCarried reports whether other has the list of agents that g has: not one that is equal, but the same.
+func (g *Gateway) SameCarried(other *Gateway) bool {
+	a, b := g.carried.parts, other.carried.parts
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 // QueuedBytes is what waits for the server in all upstreams.
 func (g *Gateway) QueuedBytes() (n int) {
 	for _, u := range g.Upstreams {
@@ -193,7 +208,10 @@ func (g *Gateway) IdleUpstreams() (n int) {
 // gatewaysBytes is what the gateways take.
 func (a *Agent) gatewaysBytes() (n int) {
 	for _, g := range a.Gateways {
-		n += gatewayBytes + len(g.Gateway) + g.carried.bytes() + g.coming.bytes()
+		n += gatewayBytes + len(g.Gateway) + len(g.Name) + g.carried.bytes() + g.coming.bytes()
+		for _, name := range g.Over {
+			n += len(name) + attributeBytes
+		}
 		for _, u := range g.Upstreams {
 			n += upstreamBytes + len(u.Name) + len(u.Endpoint)
 		}

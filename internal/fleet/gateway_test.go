@@ -183,6 +183,113 @@ func TestTopologyOfTwoGateways(t *testing.T) {
 	assert.Equal(t, scenarioUID("east"), west.Behind[0].Agent.UID)
 }
 
+// chainAt lets agents tell of gateways that go over each other, each of which carries what the next one does and one more.
+func chainAt(t *testing.T, f *Fleet, over map[string][]string, order ...string) {
+	t.Helper()
+	for i, who := range order {
+		uid := scenarioUID("a-" + who)
+		f.Report(wsConn(100+i), &protobufs.AgentToServer{InstanceUid: uid.Bytes(), Health: &protobufs.ComponentHealth{Healthy: true}}, testNow)
+		var carried []opampwire.InstanceUID
+		for _, further := range order[i:] {
+			carried = append(carried, scenarioUID("a-"+further))
+			if further != who {
+				carried = append(carried, scenarioUID(further))
+			}
+		}
+		tellAt(t, f, who, gatewaystatus.TypeStatus, gatewaystatus.Status{Gateway: "opamp_gateway", Name: "name-" + who, Over: over[who]}, testNow)
+		listAt(t, f, who, 1, carried)
+	}
+}
+
+func TestGatewaysBehindGateways(t *testing.T) {
+	f := New(Settings{})
+	chainAt(t, f, map[string][]string{"mid": {"name-top"}, "low": {"name-mid", "name-top"}}, "top", "mid", "low")
+	listAt(t, f, "alone", 1, nil)
+	top := f.Topology(10)
+	at := map[string]Branch{}
+	place := map[string]int{}
+	for i, b := range top.Gateways {
+		for _, who := range []string{"top", "mid", "low", "alone"} {
+			if b.Agent.UID == scenarioUID(who) {
+				at[who], place[who] = b, i
+			}
+		}
+	}
+	require.Len(t, at, 4)
+	assert.Equal(t, []int{-1, place["top"], place["mid"], -1}, []int{at["top"].Parent, at["mid"].Parent, at["low"].Parent, at["alone"].Parent})
+	assert.Equal(t, []int{0, 1, 2, 0}, []int{at["top"].Depth, at["mid"].Depth, at["low"].Depth, at["alone"].Depth})
+	assert.Equal(t, []int{place["top"] + 1, place["top"] + 2}, []int{place["mid"], place["low"]}, "each follows the one that it goes over")
+	for who, known := range map[string]int{"top": 5, "mid": 3, "low": 1} {
+		assert.Equal(t, known, at[who].Known, who)
+		assert.Equal(t, 1, at[who].Direct, "%s: the others are nearer to another, or are gateways", who)
+		assert.Zero(t, at[who].DirectUnknown)
+		require.Len(t, at[who].Members, 1)
+		assert.Equal(t, scenarioUID("a-"+who), at[who].Members[0].UID)
+	}
+	assert.Equal(t, 5, top.Behind)
+
+	f.Disconnected(gatewayConn("top"), testNow)
+	for _, b := range f.Topology(1).Gateways {
+		if b.Agent.UID == scenarioUID("mid") {
+			assert.Equal(t, -1, b.Parent, "nobody is shown behind who is gone")
+		}
+	}
+}
+
+// Whatever gateways say of each other, each is shown once, and not too deep.
+func TestGatewaysThatGoRoundInCircles(t *testing.T) {
+	for name, over := range map[string]map[string][]string{
+		"itself":       {"a": {"name-a"}},
+		"each other":   {"a": {"name-b"}, "b": {"name-a"}},
+		"all in a row": {"a": {"name-b"}, "b": {"name-c"}, "c": {"name-d"}, "d": {"name-a"}},
+		"everybody":    {"a": {"name-b", "name-c"}, "b": {"name-a", "name-c"}, "c": {"name-a", "name-b"}, "d": {"name-a", "name-d"}},
+		"nobody":       {"a": {"x"}, "b": {""}, "c": {"name-x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := New(Settings{})
+			chainAt(t, f, over, "a", "b", "c", "d")
+			requireWhole(t, f.Topology(10), 4)
+		})
+	}
+	t.Run("deep", func(t *testing.T) {
+		f := New(Settings{})
+		over, order := map[string][]string{}, []string{}
+		for i := range 3 * maxDepth {
+			who := fmt.Sprint("g", i)
+			if i > 0 {
+				over[who] = []string{fmt.Sprint("name-g", i-1)}
+			}
+			order = append(order, who)
+		}
+		chainAt(t, f, over, order...)
+		requireWhole(t, f.Topology(10), 3*maxDepth)
+	})
+	t.Run("one name", func(t *testing.T) {
+		f := New(Settings{})
+		for _, who := range []string{"a", "b", "c"} {
+			tellAt(t, f, who, gatewaystatus.TypeStatus, gatewaystatus.Status{Gateway: "g", Name: "same", Over: []string{"same"}}, testNow)
+		}
+		requireWhole(t, f.Topology(10), 3)
+	})
+}
+
+func requireWhole(t *testing.T, top Topology, n int) {
+	t.Helper()
+	seen := map[opampwire.InstanceUID]bool{}
+	for i, b := range top.Gateways {
+		seen[b.Agent.UID] = true
+		require.Less(t, b.Parent, i, "who it goes over comes before")
+		require.LessOrEqual(t, b.Depth, maxDepth)
+		if b.Parent >= 0 {
+			require.Equal(t, top.Gateways[b.Parent].Depth+1, b.Depth)
+		} else {
+			require.Zero(t, b.Depth)
+		}
+	}
+	require.Len(t, seen, n)
+	require.Len(t, top.Gateways, n)
+}
+
 func TestWhatGatewaysTellIsBounded(t *testing.T) {
 	const most = 16 << 20
 	f := New(Settings{MaxMemory: most})

@@ -14,6 +14,7 @@ const (
 	maxTopologyGateways = 256
 	maxTopologyUIDs     = 1 << 20 // looked up
 	maxBehind           = 8       // gateways that say of one agent that they carry it
+	maxDepth            = 8       // gateways behind gateways
 )
 
 // Topology is who is behind which gateway, as the gateways tell it, and how those are as this server knows it.
@@ -24,7 +25,8 @@ type Topology struct {
 	// Behind is how many of the connected a gateway says that it carries. The others have come directly, or through
 	// what does not tell.
 	Behind int
-	// Gateways that are there come first, those known for longer before others; Omitted is how many more there are.
+	// Gateways that are there come first, those known for longer before others, each followed by those that reach the
+	// server over it; Omitted is how many more there are.
 	Gateways []Branch
 	Omitted  int
 }
@@ -32,6 +34,9 @@ type Topology struct {
 // Branch is a gateway and who is behind it.
 type Branch struct {
 	Carrier
+	// Parent is the place in [Topology.Gateways] of the gateway over which this one reaches the server, -1 if it does so
+	// by itself. It is what this one says, of another that says that it has this name. Depth is how many there are above.
+	Parent, Depth int
 	// Behind are the gateways that say that they carry this one's agent.
 	Behind []Carrier
 	// Known are those it carries that this server knows, by condition; Unknown is how many it does not know.
@@ -40,8 +45,10 @@ type Branch struct {
 	Known      int
 	Conditions map[Condition]int
 	Unknown    int
-	// Members are some of the known, in the order of [Conditions].
-	Members []*Agent
+	// Direct is how many of the known, and DirectUnknown of the others, are behind no gateway that follows with this one as
+	// its Parent. Members are some of those known, in the order of [Conditions]. A gateway that follows is none of them.
+	Direct, DirectUnknown int
+	Members               []*Agent
 }
 
 // Topology lists up to members agents of each gateway. Its cost is that of the agents that gateways tell of; no lock is
@@ -54,22 +61,100 @@ func (f *Fleet) Topology(members int) Topology {
 	}
 	left := maxTopologyUIDs
 	behind := map[opampwire.InstanceUID]struct{}{}
-	for _, c := range carriers {
-		b := Branch{Carrier: c, Behind: behindOf(carriers, c.Agent.UID)}
-		if c.Gateway.Listed && c.Gateway.Carried <= left {
-			left -= c.Gateway.Carried
-			f.count(&b, members, behind)
+	t.Gateways = nested(carriers)
+	for i := range t.Gateways {
+		b := &t.Gateways[i]
+		b.Behind = behindOf(carriers, b.Agent.UID)
+		if b.Gateway.Listed && b.Gateway.Carried <= left {
+			left -= b.Gateway.Carried
+			f.count(b, members, behind, t.further(i))
 		}
-		t.Gateways = append(t.Gateways, b)
 	}
 	t.Behind = len(behind)
 	return t
+}
+
+// nested puts gateways behind those that they go over. Loops are cut, and so is what is too deep.
+func nested(carriers []Carrier) []Branch {
+	parents := make([]int, len(carriers))
+	children := make([][]int, len(carriers))
+	for i, c := range carriers {
+		if parents[i] = parentOf(carriers, c); parents[i] >= 0 {
+			children[parents[i]] = append(children[parents[i]], i)
+		}
+	}
+	out := make([]Branch, 0, len(carriers))
+	placed := make([]bool, len(carriers))
+	var place func(i, parent, depth int)
+	place = func(i, parent, depth int) {
+		if placed[i] || depth > maxDepth {
+			return
+		}
+		placed[i] = true
+		at := len(out)
+		out = append(out, Branch{Carrier: carriers[i], Parent: parent, Depth: depth})
+		for _, child := range children[i] {
+			place(child, at, depth+1)
+		}
+	}
+	for i := range carriers {
+		if parents[i] < 0 {
+			place(i, -1, 0)
+		}
+	}
+	for i := range carriers { // who goes round in a circle, or is too deep
+		place(i, -1, 0)
+	}
+	return out
+}
+
+// parentOf is the nearest of the gateways that c says it goes over: the one that goes over most itself. It is -1 if none
+// of them is there.
+func parentOf(carriers []Carrier, c Carrier) int {
+	nearest, most := -1, -1
+	for i, p := range carriers {
+		if p.Gateway.Name == "" || p.Gateway.Name == c.Gateway.Name || !p.Agent.Present() || !slices.Contains(c.Gateway.Over, p.Gateway.Name) {
+			continue
+		}
+		if len(p.Gateway.Over) > most {
+			nearest, most = i, len(p.Gateway.Over)
+		}
+	}
+	return nearest
+}
+
+// further are those who are behind the gateway at i by way of others, and these.
+func (t *Topology) further(i int) map[opampwire.InstanceUID]struct{} {
+	var out map[opampwire.InstanceUID]struct{}
+	for j := i + 1; j < len(t.Gateways) && t.Gateways[j].Depth > t.Gateways[i].Depth; j++ {
+		if t.Gateways[j].Parent != i {
+			continue
+		}
+		if out == nil {
+			out = map[opampwire.InstanceUID]struct{}{}
+		}
+		child := t.Gateways[j]
+		out[child.Agent.UID] = struct{}{}
+		for _, part := range child.Gateway.carried.parts {
+			for _, uid := range part {
+				out[uid] = struct{}{}
+			}
+		}
+	}
+	return out
 }
 
 // Behind are the gateways that are there and say that they carry uid, up to eight.
 func (f *Fleet) Behind(uid opampwire.InstanceUID) []Carrier {
 	carriers, _ := f.carriers()
 	return behindOf(carriers[:min(len(carriers), maxTopologyGateways)], uid)
+}
+
+// Carriers are the gateways that are there, those known for longer first.
+func (f *Fleet) Carriers() []Carrier {
+	carriers, _ := f.carriers()
+	carriers = carriers[:min(len(carriers), maxTopologyGateways)]
+	return slices.DeleteFunc(carriers, func(c Carrier) bool { return !c.Agent.Present() })
 }
 
 // carriers are all gateways, and the figures of the server at that time.
@@ -98,25 +183,35 @@ func behindOf(carriers []Carrier, uid opampwire.InstanceUID) (out []Carrier) {
 	return out
 }
 
-// count looks up who is behind a gateway. Those that are there it adds to behind, if the gateway is there too.
-func (f *Fleet) count(b *Branch, members int, behind map[opampwire.InstanceUID]struct{}) {
+// count looks up who is behind a gateway. Those that are there it adds to behind, if the gateway is there too. Who is
+// further away is behind another one as well.
+func (f *Fleet) count(b *Branch, members int, behind, further map[opampwire.InstanceUID]struct{}) {
 	b.Counted, b.Conditions = true, map[Condition]int{}
 	some := map[Condition][]*Agent{}
 	for _, part := range b.Gateway.carried.parts {
 		known := f.known(part)
 		b.Unknown += len(part) - len(known)
 		b.Known += len(known)
+		for _, uid := range part {
+			if _, far := further[uid]; !far {
+				b.DirectUnknown++ // less those that are known
+			}
+		}
 		for _, a := range known {
 			c := a.Condition()
 			b.Conditions[c]++
-			if len(some[c]) < members {
-				some[c] = append(some[c], a)
+			if _, far := further[a.UID]; !far {
+				b.Direct++
+				if len(some[c]) < members {
+					some[c] = append(some[c], a)
+				}
 			}
 			if a.Present() && b.Agent.Present() && a.UID != b.Agent.UID {
 				behind[a.UID] = struct{}{}
 			}
 		}
 	}
+	b.DirectUnknown -= b.Direct
 	for _, c := range Conditions() {
 		b.Members = append(b.Members, some[c][:min(len(some[c]), members-len(b.Members))]...)
 	}

@@ -96,6 +96,12 @@ func (k *kinship) overLocked() []string {
 	return over[:min(len(over), maxAbove-1)]
 }
 
+func (k *kinship) over() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.overLocked()
+}
+
 // tellingKey is under which a gateway's request has the value of told that its answer is of.
 type tellingKey struct{}
 

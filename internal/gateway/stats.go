@@ -96,7 +96,7 @@ func (l *link) waiting() int {
 func (g *Gateway) Status(name string, now time.Time) *gatewaystatus.Status {
 	stats := g.Stats()
 	s := &gatewaystatus.Status{
-		Gateway: name, Updated: now.UnixNano(), Started: g.made.UnixNano(),
+		Gateway: name, Name: g.kin.name, Over: g.kin.over(), Updated: now.UnixNano(), Started: g.made.UnixNano(),
 		Agents: int(stats.Agents), Connections: int(stats.Connections), Polling: int(stats.Polling),
 		MessagesUp: uint64(stats.MessagesUp), MessagesDown: uint64(stats.MessagesDown),
 		BytesUp: uint64(stats.BytesUp), BytesDown: uint64(stats.BytesDown),
@@ -117,6 +117,11 @@ func (g *Gateway) Status(name string, now time.Time) *gatewaystatus.Status {
 	for reason, n := range stats.Refused {
 		if n > 0 {
 			s.Refused[string(reason)] = uint64(n)
+		}
+	}
+	for reason, n := range map[string]int64{string(ReasonNoUpstream): stats.TurnedAway, loopDenied: stats.Looped} {
+		if n > 0 {
+			s.Refused[reason] = uint64(n)
 		}
 	}
 	for n := range maps.Values(stats.Duplicates) {

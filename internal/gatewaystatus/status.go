@@ -28,6 +28,8 @@ const (
 	// MaxUpstreams bounds [Status.Upstreams], MaxReasons each of its maps.
 	MaxUpstreams = 256
 	MaxReasons   = 64
+	// MaxOver bounds [Status.Over].
+	MaxOver = 16
 	// MaxText bounds every text, in bytes.
 	MaxText = 256
 	// MaxParts bounds [Agents.Parts], PartSize the agents in one.
@@ -42,6 +44,10 @@ var ErrMalformed = errors.New("malformed gateway status")
 type Status struct {
 	// Gateway is the component's id, such as opamp_gateway/edge. An agent may have several.
 	Gateway string `json:"gateway"`
+	// Name is one that the gateway made up at its start; Over are those of the gateways over which it reaches the server,
+	// in no order. A gateway that goes to the server itself has none.
+	Name string   `json:"name,omitempty"`
+	Over []string `json:"over,omitempty"`
 	// Updated is when this was true, a Unix time in nanoseconds.
 	Updated int64 `json:"updated_unix_nano"`
 	Started int64 `json:"started_unix_nano"`
@@ -98,10 +104,10 @@ func ParseStatus(data []byte) (*Status, error) {
 	if err := parse(data, s); err != nil {
 		return nil, err
 	}
-	if len(s.Upstreams) > MaxUpstreams || len(s.Drops) > MaxReasons || len(s.Refused) > MaxReasons {
-		return nil, fmt.Errorf("%w: too many upstreams or reasons", ErrMalformed)
+	if len(s.Upstreams) > MaxUpstreams || len(s.Drops) > MaxReasons || len(s.Refused) > MaxReasons || len(s.Over) > MaxOver {
+		return nil, fmt.Errorf("%w: too many upstreams, reasons or gateways", ErrMalformed)
 	}
-	texts := []string{s.Gateway}
+	texts := append([]string{s.Gateway, s.Name}, s.Over...)
 	for _, u := range s.Upstreams {
 		texts = append(texts, u.Name, u.Endpoint)
 	}

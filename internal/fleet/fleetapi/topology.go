@@ -41,9 +41,12 @@ type branch struct {
 	HostName    string                  `json:"host_name"`
 	Condition   fleet.Condition         `json:"condition"`
 	Liveness    fleet.Liveness          `json:"liveness"`
+	Parent      *gatewayRef             `json:"parent"`
+	Depth       int                     `json:"depth"`
 	Behind      []gatewayRef            `json:"behind"`
 	Known       *int                    `json:"known"`
 	Unknown     *int                    `json:"unknown"`
+	Direct      *int                    `json:"direct"`
 	Conditions  map[fleet.Condition]int `json:"conditions"`
 	Members     []member                `json:"members"`
 }
@@ -123,7 +126,11 @@ func newTopology(t fleet.Topology) topology {
 		Gateways: make([]branch, 0, len(t.Gateways)), Omitted: t.Omitted, Position: t.Position.String(),
 	}
 	for _, b := range t.Gateways {
-		out.Gateways = append(out.Gateways, newBranch(b))
+		shown := newBranch(b)
+		if b.Parent >= 0 {
+			shown.Parent = &newGatewayRefs([]fleet.Carrier{t.Gateways[b.Parent].Carrier})[0]
+		}
+		out.Gateways = append(out.Gateways, shown)
 	}
 	return out
 }
@@ -132,11 +139,11 @@ func newBranch(b fleet.Branch) branch {
 	out := branch{
 		gateway: newGateway(b.Gateway), InstanceUID: b.Agent.UID.String(),
 		ServiceName: b.Agent.ServiceName(), HostName: b.Agent.HostName(),
-		Condition: b.Agent.Condition(), Liveness: b.Agent.Liveness,
+		Condition: b.Agent.Condition(), Liveness: b.Agent.Liveness, Depth: b.Depth,
 		Behind: newGatewayRefs(b.Behind), Conditions: map[fleet.Condition]int{}, Members: make([]member, 0, len(b.Members)),
 	}
 	if b.Counted {
-		out.Known, out.Unknown = &b.Known, &b.Unknown
+		out.Known, out.Unknown, out.Direct = &b.Known, &b.Unknown, &b.Direct
 		maps.Copy(out.Conditions, b.Conditions)
 	}
 	for _, m := range b.Members {

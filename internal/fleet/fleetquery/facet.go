@@ -34,6 +34,7 @@ const (
 	FacetDrift      Facet = "drift"
 	FacetFinding    Facet = "finding"
 	FacetCapability Facet = "capability"
+	FacetGateway    Facet = "gateway"
 	FacetSince      Facet = "since"
 	FacetHeard      Facet = "heard"
 )
@@ -90,6 +91,7 @@ var descriptions = []Description{
 	{FacetPipeline, "A pipeline: type/name, or a type alone", "pipeline:traces", nil, comparePipeline},
 	{FacetAvailable, "A component that it is built with", "available:receiver:filelog", nil, compareComponent},
 	{FacetCapability, "A capability in the specification's word, or a custom one", "capability:ReportsHealth", nil, comparePattern},
+	{FacetGateway, "A gateway that says it carries it: its host, its id or name, or the instance UID of its collector", "gateway:edge-*", nil, comparePattern},
 	{FacetHealthy, "What it says of itself as a whole", "healthy:false", []string{"true", "false"}, compareWord},
 	{FacetTransport, "How it is connected", "transport:http", []string{fleet.TransportWebSocket, fleet.TransportHTTP}, compareWord},
 	{FacetUID, "The beginning of its instance UID", "uid:019a", nil, comparePrefix},

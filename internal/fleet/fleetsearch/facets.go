@@ -37,6 +37,7 @@ const (
 	sideFamily // id, a zero byte, label
 	sideFinding
 	sideCapability
+	sideGateway // host, id, name and instance UID, with zero bytes between; see gateways.go
 	sides
 )
 
@@ -78,6 +79,8 @@ func sidesOf(f fleetquery.Facet) []side {
 		return []side{sideFinding}
 	case fleetquery.FacetCapability:
 		return []side{sideCapability}
+	case fleetquery.FacetGateway:
+		return []side{sideGateway}
 	default:
 		return nil
 	}

@@ -103,6 +103,10 @@ func (x *Index) compileTermLocked(t fleetquery.Term, now time.Time) (out term, s
 		word := x.driftWords()
 		out.looks = []look{{of: c.of, sets: c.verdicts(func(variant string) bool { return match(word(variant)) })}}
 		return out, false
+	case fleetquery.FacetGateway:
+		match, c := t.Match(), x.columns[sideGateway]
+		out.looks = []look{{of: c.of, sets: c.verdicts(func(text string) bool { return matchesGateway(text, match) })}}
+		return out, false
 	case fleetquery.FacetAttribute:
 		match, key := t.Match(), strings.ToLower(t.Key)
 		if k := x.keyed[key]; k != nil {

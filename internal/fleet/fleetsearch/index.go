@@ -25,10 +25,13 @@ type Index struct {
 	rows     []row // by slot; one without an agent is free
 	free     []int
 	columns  [sides]*column
-	keyed    map[string]*keyed // by the key of an attribute, in small letters
-	keys     map[string]int    // of attributes, as they are told; an agent that tells one twice counts twice
-	facts    map[string]*facts // of configs, by hash
-	variants map[kinship]int   // how many agents run a variant of a family
+	keyed    map[string]*keyed                      // by the key of an attribute, in small letters
+	keys     map[string]int                         // of attributes, as they are told; an agent that tells one twice counts twice
+	facts    map[string]*facts                      // of configs, by hash
+	variants map[kinship]int                        // how many agents run a variant of a family
+	carriers []fleet.Carrier                        // gateways that are there, as sideGateway has them
+	moved    bool                                   // they are others by now, or carry others
+	tellers  map[opampwire.InstanceUID]*fleet.Agent // who tells of gateways, as it was when it last did
 
 	// Guarded by mu, remembered to spare work.
 	problemTexts map[rawProblem]string
@@ -65,6 +68,8 @@ func (x *Index) clear() {
 	x.keyed, x.keys = map[string]*keyed{}, map[string]int{}
 	x.facts = map[string]*facts{}
 	x.variants = map[kinship]int{}
+	x.carriers, x.moved = nil, true
+	x.tellers = map[opampwire.InstanceUID]*fleet.Agent{}
 	x.problemTexts = map[rawProblem]string{}
 	x.available = map[*fleet.Components][]string{}
 	for s := range x.columns {
@@ -100,6 +105,9 @@ func (x *Index) refreshLocked() {
 	for _, a := range d.Agents {
 		x.putLocked(a)
 	}
+	if x.moved {
+		x.applyGateways()
+	}
 	x.position = d.Position
 }
 
@@ -111,6 +119,10 @@ func (x *Index) putLocked(a *fleet.Agent) {
 	}
 	prev := x.rows[slot].agent
 	x.rows[slot].agent = a
+	x.hearTeller(a)
+	if x.rows[slot].fresh && !x.moved {
+		x.columns[sideGateway].put(slot, x.gatewaysOf(a.UID))
+	}
 	x.apply(slot, prev, a)
 }
 
@@ -136,6 +148,10 @@ func (x *Index) removeLocked(uid opampwire.InstanceUID) {
 	slot, ok := x.slots[uid]
 	if !ok {
 		return
+	}
+	if x.tellers[uid] != nil {
+		x.moved = true
+		delete(x.tellers, uid)
 	}
 	delete(x.slots, uid)
 	x.putAttributes(slot, nil)

@@ -88,6 +88,12 @@ func (x *Index) columnOf(s Side) (*column, func(text string) (value, label strin
 			id, rest, _ := strings.Cut(text, "\x00")
 			return id, keyOf(rest).Component() + ": " + keyOf(rest).Error, true
 		}
+	case fleetquery.FacetGateway:
+		return x.columns[sideGateway], func(text string) (string, string, bool) {
+			value, rest, _ := strings.Cut(text, "\x00")
+			id, _, _ := strings.Cut(rest, "\x00")
+			return value, id, true
+		}
 	case fleetquery.FacetDrift:
 		word := x.driftWords()
 		return x.columns[sideVariant], func(text string) (string, string, bool) { return word(text), "", true }

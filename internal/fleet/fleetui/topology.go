@@ -6,9 +6,11 @@ package fleetui
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -26,10 +28,15 @@ type topologyPage struct {
 type branch struct {
 	gatewayPart
 	Agent, Host, URL string
+	Who              string        // the list of those who are behind it
+	Over             []gatewayLink // the gateway over which it reaches the server: one or none
 	Behind           []gatewayLink
 	Agents           string
 	Counted          bool
 	Known, Unknown   int
+	Depth            int // gateways over which it reaches the server
+	Direct           int // known who are behind no gateway behind this one
+	DirectUnknown    int
 	Segments         []segment
 	Parts            []statePart
 	Connected        string // upstreams
@@ -68,13 +75,28 @@ func newTopologyPage(t fleet.Topology, endpoint string, now time.Time) topologyP
 		{Name: "Gateways", Word: countText(int64(len(t.Gateways) + t.Omitted))},
 	}}
 	for _, b := range t.Gateways {
-		out.Branches = append(out.Branches, newBranch(b, now))
+		shown := newBranch(b, now)
+		if b.Parent >= 0 {
+			over := t.Gateways[b.Parent].Carrier
+			shown.Over = gatewayLinks([]fleet.Carrier{over})
+			shown.Behind = gatewayLinks(slices.DeleteFunc(b.Behind, func(c fleet.Carrier) bool { return c.Gateway == over.Gateway }))
+		}
+		out.Branches = append(out.Branches, shown)
 	}
 	if len(out.Branches) > 0 {
 		out.Undrawn = max(len(out.Branches)-branchesDrawn, 0)
 		out.Drawing = drawTree(out.Branches[:len(out.Branches)-out.Undrawn], t)
 	}
 	return out
+}
+
+// gatewayTerms find who is behind a gateway.
+func gatewayTerms(c fleet.Carrier) []fleetquery.Term {
+	terms := []fleetquery.Term{is(fleetquery.FacetGateway, c.Agent.UID.String())}
+	if len(c.Agent.Gateways) > 1 {
+		terms = append(terms, is(fleetquery.FacetGateway, c.Gateway.Gateway))
+	}
+	return terms
 }
 
 func direct(t fleet.Topology) int { return max(t.Connected-t.Behind, 0) }
@@ -84,8 +106,10 @@ func newBranch(b fleet.Branch, now time.Time) branch {
 	out := branch{
 		gatewayPart: newGatewayPart(b.Carrier, now),
 		Agent:       agentName(b.Agent), Host: clean(short(b.Agent.HostName(), 120)), URL: agentURL(b.Agent) + "#gateways",
+		Who:    agentsWhere(gatewayTerms(b.Carrier)...),
 		Behind: gatewayLinks(b.Behind), Counted: b.Counted, Known: b.Known, Unknown: b.Unknown,
-		Agents: "–", Connected: "–", Queue: "–", Lost: "–", More: b.Known - len(b.Members),
+		Depth: b.Depth, Direct: b.Direct, DirectUnknown: b.DirectUnknown,
+		Agents: "–", Connected: "–", Queue: "–", Lost: "–", More: b.Direct - len(b.Members),
 	}
 	if g.Listed {
 		out.Agents = countText(int64(g.Carried))
@@ -143,36 +167,21 @@ const (
 	serverWidth = 190
 	gatewayX    = 270
 	nodeWidth   = 320
-	memberX     = 670
-	nodeText    = 33 // letters that a node has room for in its name
-	noteText    = 42 // and in its note
-	treeWidth   = memberX + nodeWidth
+	treeColumn  = 400 // from a gateway to who is behind it
+	nodeText    = 33  // letters that a node has room for in its name
+	noteText    = 42  // and in its note
 )
 
 func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
-	d := &treeDrawing{Width: treeWidth}
+	d := &treeDrawing{}
 	y := 0
 	var middles []int
-	for _, b := range branches {
-		top := y
-		y = d.addMembers(b, y)
-		middle := (top + max(y-treeRow, top)) / 2
-		y = max(y, top+treeRow) + treeGap
-		where := b.Host
-		if where == "" {
-			where = b.Agent
+	for i, b := range branches {
+		if b.Depth == 0 {
+			var middle int
+			middle, y = d.addBranch(branches, i, y)
+			middles = append(middles, middle)
 		}
-		d.add(treeNode{
-			X: gatewayX, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Name, where), nodeText), State: b.State,
-			Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" up", noteText),
-			Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
-		})
-		for _, n := range d.Nodes {
-			if n.X == memberX && n.Y >= top {
-				d.connect(gatewayX+nodeWidth, middle, memberX, n.Y)
-			}
-		}
-		middles = append(middles, middle)
 	}
 	d.add(treeNode{
 		X: gatewayX, Y: y, Width: nodeWidth, Name: countText(int64(direct(t))) + " connected directly", Note: "no gateway says it carries them",
@@ -193,10 +202,48 @@ func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
 	return d
 }
 
-// addMembers adds those behind a gateway, from y down, and returns where there is room below them.
-func (d *treeDrawing) addMembers(b branch, y int) int {
+// addBranch adds the gateway at i, and to its right who is behind it, from y down. It returns where the gateway is, and
+// where there is room below.
+func (d *treeDrawing) addBranch(branches []branch, i, y int) (middle, below int) {
+	b := branches[i]
+	x := gatewayX + b.Depth*treeColumn
+	ends := d.addMembers(b, x+treeColumn, y)
+	below = y + len(ends)*treeRow
+	for j := i + 1; j < len(branches) && branches[j].Depth > b.Depth; j++ {
+		if branches[j].Depth == b.Depth+1 {
+			end, next := d.addBranch(branches, j, below)
+			ends, below = append(ends, end), next
+		}
+	}
+	middle = y
+	if len(ends) > 0 {
+		middle = (ends[0] + ends[len(ends)-1]) / 2
+	}
+	where := b.Host
+	if where == "" {
+		where = b.Agent
+	}
+	d.add(treeNode{
+		X: x, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Name, where), nodeText), State: b.State,
+		Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" up", noteText),
+		Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
+	})
+	for _, end := range ends {
+		d.connect(x+nodeWidth, middle, x+treeColumn, end)
+	}
+	return middle, max(below, y+treeRow) + treeGap
+}
+
+// addMembers adds those directly behind a gateway at x, from y down, and returns where they are.
+func (d *treeDrawing) addMembers(b branch, x, y int) (at []int) {
+	put := func(n treeNode) {
+		n.X, n.Y, n.Width = x, y, nodeWidth
+		d.add(n)
+		at = append(at, y)
+		y += treeRow
+	}
 	shown := b.Members[:min(len(b.Members), membersDrawn)]
-	if len(b.Members) == membersDrawn+1 && b.More == 0 && b.Unknown == 0 {
+	if len(b.Members) == membersDrawn+1 && b.More == 0 && b.DirectUnknown == 0 {
 		shown = b.Members // one more takes the room of the words that there is one
 	}
 	for _, m := range shown {
@@ -205,26 +252,25 @@ func (d *treeDrawing) addMembers(b branch, y int) int {
 		if m.What != "" {
 			note += " · " + m.What
 		}
-		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: short(name, nodeText), Note: short(note, noteText), Title: name + ": " + note, State: m.State})
-		y += treeRow
+		put(treeNode{Name: short(name, nodeText), Note: short(note, noteText), Title: name + ": " + note, State: m.State})
 	}
-	if more := b.Known + b.Unknown - len(shown); more > 0 {
+	if more := b.Direct + b.DirectUnknown - len(shown); more > 0 {
 		word := countText(int64(more)) + " more"
 		if len(shown) == 0 {
 			word = countText(int64(more)) + " agents"
 		}
 		note := "see the table"
-		if b.Unknown > 0 {
-			note = countText(int64(b.Unknown)) + " of them not known to this server"
+		if b.DirectUnknown > 0 {
+			note = countText(int64(b.DirectUnknown)) + " of them not known to this server"
 		}
-		d.add(treeNode{X: memberX, Y: y, Width: nodeWidth, Name: word, Note: note, Title: word + ", " + note, State: badge{Look: "all"}, Group: true})
-		y += treeRow
+		put(treeNode{Name: word, Note: note, Title: word + ", " + note, State: badge{Look: "all"}, Group: true})
 	}
-	return y
+	return at
 }
 
 func (d *treeDrawing) add(n treeNode) {
 	n.Height = treeHeight
+	d.Width = max(d.Width, n.X+n.Width)
 	d.Nodes = append(d.Nodes, n)
 }
 
