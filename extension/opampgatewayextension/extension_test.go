@@ -329,6 +329,44 @@ func TestTheAgentsAreToldAgain(t *testing.T) {
 	assert.Equal(t, map[string]int{gatewaystatus.TypeStatus: 2 * relistEvery, gatewaystatus.TypeAgents: 2}, kinds)
 }
 
+// As soon as the gateway has connected again, too: the server may be another.
+func TestARestartedServerIsToldAtOnce(t *testing.T) {
+	server := opamptest.NewServer(t, opamptest.Script{})
+	r := &registry{sent: make(chan *protobufs.CustomMessage, 1000)}
+	start(t, server, "report: {extension: opamp, interval: 1h}", nopSettings(), hostOf{component.MustNewID("opamp"): r})
+	next := func() *protobufs.CustomMessage {
+		t.Helper()
+		select {
+		case msg := <-r.sent:
+			return msg
+		case <-time.After(patience):
+			require.Fail(t, "it is not told")
+			return nil
+		}
+	}
+	toldConnected := func() {
+		t.Helper()
+		for {
+			msg := next()
+			if msg.GetType() != gatewaystatus.TypeStatus {
+				continue
+			}
+			status, err := gatewaystatus.ParseStatus(msg.GetData())
+			require.NoError(t, err)
+			if status.Upstreams[0].Connected {
+				require.Equal(t, gatewaystatus.TypeAgents, next().GetType())
+				return
+			}
+		}
+	}
+	toldConnected()
+	for len(r.sent) > 0 {
+		<-r.sent
+	}
+	server.HangUp()
+	toldConnected()
+}
+
 func TestStartUndoesItself(t *testing.T) {
 	id := component.MustNewID("opamp")
 	for name, tt := range map[string]struct{ text, want string }{

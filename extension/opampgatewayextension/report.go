@@ -72,6 +72,10 @@ func (r *reporter) run(ctx context.Context) {
 			return
 		case <-r.handler.Message():
 			continue
+		case <-r.gateway.Connects():
+			r.since = relistEvery
+			timer.Reset(min(settle, r.interval))
+			continue
 		case <-timer.C:
 		}
 		r.note(r.tell(ctx))
@@ -79,9 +83,13 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// relistEvery is after how many reports at most the agents are told again: a server that was restarted, or that had to
-// forget, knows them by then.
-const relistEvery = 10
+const (
+	// relistEvery is after how many reports at most the agents are told again: a server that had to forget knows them by
+	// then. One that was restarted knows them when the gateway has connected to it again.
+	relistEvery = 10
+	// settle is how long after a connection to the server that is: others are made at the same time.
+	settle = time.Second
+)
 
 // tell sends the status, and the agents if they are others than before, or were not told for long.
 func (r *reporter) tell(ctx context.Context) error {

@@ -42,6 +42,7 @@ type Gateway struct {
 	cut     context.CancelFunc
 	running sync.WaitGroup
 
+	connects   chan struct{} // size 1: see Connects
 	up, down   traffic
 	leaving    atomic.Bool     // the same as closing
 	awaiting   atomic.Int64    // agents that wait before their handshake for a connection to the server
@@ -66,6 +67,7 @@ func New(set Settings) (*Gateway, error) {
 	}
 	g := &Gateway{
 		set: set, made: time.Now(), drop: newDrops(set.Logger),
+		connects: make(chan struct{}, 1),
 		sessions: make(map[*session]struct{}), boxes: make(map[opampwire.InstanceUID]*mailbox),
 	}
 	g.soft, g.leave = context.WithCancel(context.Background())
@@ -90,6 +92,10 @@ func New(set Settings) (*Gateway, error) {
 	g.kin = newKinship()
 	return g, nil
 }
+
+// Connects has something whenever there is another connection to the server: it may be another server by now, or one that
+// was restarted. For one receiver.
+func (g *Gateway) Connects() <-chan struct{} { return g.connects }
 
 // now is the router's time.
 func (g *Gateway) now() moment { return time.Since(g.made) }

@@ -392,6 +392,10 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	s.once.Do(func() { close(s.first) })
 	p.nudge()
 	if s.lane.peer == nil {
+		select {
+		case p.gw.connects <- struct{}{}:
+		default:
+		}
 		p.log.Info("connected to the OpAMP server", zap.String("upstream", s.name), zap.String("endpoint", printable(endpoint.URL)))
 	}
 	stop := context.AfterFunc(ctx, l.leave)
