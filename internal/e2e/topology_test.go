@@ -8,6 +8,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,8 +23,9 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
-// carriedBy lets a collector tell of a gateway with this many agents behind it, which report as well.
-func (p *pages) carriedBy(t *testing.T, gateway, agents int, status gatewaystatus.Status) {
+// carriedBy lets a collector tell of a gateway with this many agents behind it, which report as well, and with others
+// further away.
+func (p *pages) carriedBy(t *testing.T, gateway, agents int, status gatewaystatus.Status, further ...opampwire.InstanceUID) {
 	t.Helper()
 	report := func(n int, name string, m *protobufs.CustomMessage, healthy bool) {
 		uid := plantedfleet.UID(n)
@@ -46,7 +48,7 @@ func (p *pages) carriedBy(t *testing.T, gateway, agents int, status gatewaystatu
 		require.NoError(t, err)
 		return &protobufs.CustomMessage{Capability: gatewaystatus.Capability, Type: kind, Data: data}
 	}
-	var uids []opampwire.InstanceUID
+	uids := slices.Clone(further)
 	for i := range agents {
 		report(gateway+1+i, "otelcol-edge", nil, i%5 != 3)
 		uids = append(uids, plantedfleet.UID(gateway+1+i))
@@ -72,14 +74,21 @@ func TestTopologyInABrowser(t *testing.T) {
 		},
 		Drops: map[string]uint64{"no_upstream": 3}, Refused: map[string]uint64{"auth": 2},
 	}
-	p.carriedBy(t, 300, 12, status)
+	var further []opampwire.InstanceUID
+	for i := range 4 {
+		further = append(further, plantedfleet.UID(400+i))
+	}
+	status.Name, status.Agents = "edge", 16
+	p.carriedBy(t, 300, 12, status, further...)
 	second := status
 	second.Gateway, second.Upstreams, second.Drops = "opamp_gateway", status.Upstreams[:1], nil
+	second.Name, second.Over, second.Agents = "site", []string{"edge"}, 3
 	p.carriedBy(t, 400, 3, second)
 	b := openBrowser(t)
 	for name, url := range map[string]string{
 		"topology":           p.url + "/topology",
 		"topology-empty":     empty.url + "/topology",
+		"behind-a-gateway":   p.url + "/agents?q=gateway:edge",
 		"collector-gateways": p.url + "/agents/" + plantedfleet.UID(300).String(),
 		"collector-behind":   p.url + "/agents/" + plantedfleet.UID(301).String(),
 	} {
@@ -93,10 +102,10 @@ func TestTopologyInABrowser(t *testing.T) {
 		}
 	}
 	b.do(t, "the topology does not load", wide, light, chromedp.Navigate(p.url+"/topology"))
-	b.sees(t, "opamp_gateway/edge", "Partly cut off", "2 Unhealthy")
+	b.sees(t, "opamp_gateway/edge", "Partly cut off", "2 Unhealthy", "by way of opamp_gateway/edge")
 	b.markAsLoaded(t)
-	status.Updated, status.Agents, status.Upstreams[1].Connected = time.Now().UnixNano(), 12, true
-	p.carriedBy(t, 300, 12, status)
+	status.Updated, status.Agents, status.Upstreams[1].Connected = time.Now().UnixNano(), 16, true
+	p.carriedBy(t, 300, 12, status, further...)
 	b.until(t, `!document.body.innerText.includes("Partly cut off")`)
 	b.assertNotReloaded(t)
 	b.assertNoComplaints(t)

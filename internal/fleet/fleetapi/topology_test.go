@@ -65,6 +65,8 @@ func TestTopology(t *testing.T) {
 	} {
 		assert.Equal(t, want, b[field], field)
 	}
+	assert.Nil(t, b["parent"])
+	assert.Equal(t, []any{0.0, 2.0}, []any{b["depth"], b["direct"]})
 	assert.Len(t, b["upstreams"], 2)
 	require.Len(t, b["members"], 1, "what needs attention first")
 	assert.Equal(t, apiUID(1).String(), b["members"].([]any)[0].(map[string]any)["instance_uid"])
@@ -77,4 +79,25 @@ func TestTopology(t *testing.T) {
 	carrier := decode(t, get(a, "/api/v1/agents/"+apiUID(3).String()))
 	assert.Empty(t, carrier["behind"])
 	assert.Len(t, carrier["gateways"], 1)
+}
+
+func TestTopologyOfGatewaysBehindGateways(t *testing.T) {
+	f, a := newTestAPI(t, fullReport(1, "web"))
+	for id, status := range map[byte]gatewaystatus.Status{
+		3: {Gateway: "opamp_gateway/hub", Name: "hub"}, 4: {Gateway: "opamp_gateway/site", Name: "site", Over: []string{"hub"}},
+	} {
+		data, err := json.Marshal(status)
+		require.NoError(t, err)
+		uid := apiUID(id)
+		f.Report(fleet.Conn{ID: uint64(id), Transport: fleet.TransportWebSocket}, &protobufs.AgentToServer{
+			InstanceUid:   uid.Bytes(),
+			CustomMessage: &protobufs.CustomMessage{Capability: gatewaystatus.Capability, Type: gatewaystatus.TypeStatus, Data: data},
+		}, time.Now())
+	}
+	all := decode(t, get(a, "/api/v1/topology"))["gateways"].([]any)
+	require.Len(t, all, 2)
+	hub, site := all[0].(map[string]any), all[1].(map[string]any)
+	assert.Equal(t, []any{"opamp_gateway/hub", nil, 0.0}, []any{hub["gateway"], hub["parent"], hub["depth"]})
+	assert.Equal(t, []any{"opamp_gateway/site", 1.0}, []any{site["gateway"], site["depth"]})
+	assert.Equal(t, apiUID(3).String(), site["parent"].(map[string]any)["instance_uid"])
 }

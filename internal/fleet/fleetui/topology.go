@@ -150,6 +150,8 @@ type treeDrawing struct {
 	Nodes         []treeNode
 	Edges         []string // paths
 	Summary       string
+
+	size treeSize
 }
 
 type treeNode struct {
@@ -161,19 +163,30 @@ type treeNode struct {
 
 // Measures of the drawing.
 const (
-	treeRow     = 54 // from one node to the next below it
-	treeHeight  = 44
-	treeGap     = 14 // between what is behind one gateway and the next
-	serverWidth = 190
-	gatewayX    = 270
-	nodeWidth   = 320
-	treeColumn  = 400 // from a gateway to who is behind it
-	nodeText    = 33  // letters that a node has room for in its name
-	noteText    = 42  // and in its note
+	treeRow    = 54 // from one node to the next below it
+	treeHeight = 44
+	treeGap    = 14 // between what is behind one gateway and the next
+)
+
+// treeSize is how wide things are.
+type treeSize struct {
+	server, node int
+	gateways     int // where the first column of gateways is
+	column       int // from a gateway to who is behind it
+	name, note   int // letters that a node has room for
+}
+
+// With gateways behind gateways there is one column more on a page.
+var (
+	wideTree   = treeSize{server: 190, node: 320, gateways: 270, column: 400, name: 33, note: 42}
+	narrowTree = treeSize{server: 150, node: 275, gateways: 200, column: 325, name: 27, note: 34}
 )
 
 func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
-	d := &treeDrawing{}
+	d := &treeDrawing{size: wideTree}
+	if slices.ContainsFunc(branches, func(b branch) bool { return b.Depth > 0 }) {
+		d.size = narrowTree
+	}
 	y := 0
 	var middles []int
 	for i, b := range branches {
@@ -184,18 +197,18 @@ func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
 		}
 	}
 	d.add(treeNode{
-		X: gatewayX, Y: y, Width: nodeWidth, Name: countText(int64(direct(t))) + " connected directly", Note: "no gateway says it carries them",
+		X: d.size.gateways, Y: y, Width: d.size.node, Name: countText(int64(direct(t))) + " connected directly", Note: "no gateway says it carries them",
 		Title: "Connected collectors that no gateway says it carries", State: badge{Look: "all"}, Group: true,
 	})
 	middles = append(middles, y)
 	d.Height = y + treeHeight
 	server := (middles[0] + middles[len(middles)-1]) / 2
 	d.add(treeNode{
-		X: 0, Y: server, Width: serverWidth, Name: "This server", Note: countText(int64(t.Connected)) + " connected",
+		X: 0, Y: server, Width: d.size.server, Name: "This server", Note: countText(int64(t.Connected)) + " connected",
 		Title: "This server", State: badge{Look: "ok"},
 	})
 	for _, m := range middles {
-		d.connect(serverWidth, server, gatewayX, m)
+		d.connect(d.size.server, server, d.size.gateways, m)
 	}
 	d.Summary = fmt.Sprintf("The server, %d gateways and some of the %d collectors behind them. The table says the same and more.",
 		len(branches), t.Behind)
@@ -206,8 +219,8 @@ func drawTree(branches []branch, t fleet.Topology) *treeDrawing {
 // where there is room below.
 func (d *treeDrawing) addBranch(branches []branch, i, y int) (middle, below int) {
 	b := branches[i]
-	x := gatewayX + b.Depth*treeColumn
-	ends := d.addMembers(b, x+treeColumn, y)
+	x := d.size.gateways + b.Depth*d.size.column
+	ends := d.addMembers(b, x+d.size.column, y)
 	below = y + len(ends)*treeRow
 	for j := i + 1; j < len(branches) && branches[j].Depth > b.Depth; j++ {
 		if branches[j].Depth == b.Depth+1 {
@@ -224,12 +237,12 @@ func (d *treeDrawing) addBranch(branches []branch, i, y int) (middle, below int)
 		where = b.Agent
 	}
 	d.add(treeNode{
-		X: x, Y: middle, Width: nodeWidth, Name: short(nameOn(b.Name, where), nodeText), State: b.State,
-		Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" up", noteText),
+		X: x, Y: middle, Width: d.size.node, Name: short(nameOn(b.Name, where), d.size.name), State: b.State,
+		Note:  short(b.State.Word+" · "+b.Agents+" agents · "+b.Connected+" up", d.size.note),
 		Title: fmt.Sprintf("%s in %s: %s, %s agents", b.Name, nameOn(b.Agent, b.Host), b.State.Word, b.Agents),
 	})
 	for _, end := range ends {
-		d.connect(x+nodeWidth, middle, x+treeColumn, end)
+		d.connect(x+d.size.node, middle, x+d.size.column, end)
 	}
 	return middle, max(below, y+treeRow) + treeGap
 }
@@ -237,7 +250,7 @@ func (d *treeDrawing) addBranch(branches []branch, i, y int) (middle, below int)
 // addMembers adds those directly behind a gateway at x, from y down, and returns where they are.
 func (d *treeDrawing) addMembers(b branch, x, y int) (at []int) {
 	put := func(n treeNode) {
-		n.X, n.Y, n.Width = x, y, nodeWidth
+		n.X, n.Y, n.Width = x, y, d.size.node
 		d.add(n)
 		at = append(at, y)
 		y += treeRow
@@ -252,7 +265,7 @@ func (d *treeDrawing) addMembers(b branch, x, y int) (at []int) {
 		if m.What != "" {
 			note += " · " + m.What
 		}
-		put(treeNode{Name: short(name, nodeText), Note: short(note, noteText), Title: name + ": " + note, State: m.State})
+		put(treeNode{Name: short(name, d.size.name), Note: short(note, d.size.note), Title: name + ": " + note, State: m.State})
 	}
 	if more := b.Direct + b.DirectUnknown - len(shown); more > 0 {
 		word := countText(int64(more)) + " more"

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,48 @@ func TestHostileGatewaysAreHarmless(t *testing.T) {
 		assert.NotContains(t, w.Body.String(), "<img src=x")
 	}
 	assert.Contains(t, text(get(u, "/topology")), "victim on n2 Healthy", "what it says changes nothing of others")
+}
+
+// A gateway that goes over another is drawn behind it, with who is behind it alone.
+func TestGatewaysBehindGatewaysAreDrawnSo(t *testing.T) {
+	f, u := newTestUI(t)
+	tell := func(n byte, s gatewaystatus.Status, uids ...opampwire.InstanceUID) {
+		t.Helper()
+		for kind, what := range map[string]any{
+			gatewaystatus.TypeStatus: s, gatewaystatus.TypeAgents: gatewaystatus.List(s.Gateway, 1, uids)[0],
+		} {
+			data, err := json.Marshal(what)
+			require.NoError(t, err)
+			msg := report(n, fmt.Sprint("gw-", n), fmt.Sprint("edge-", n), "StatusOK", "")
+			msg.CustomMessage = message(gatewaystatus.Capability, kind, data)
+			put(t, f, n, msg)
+		}
+	}
+	for n := byte(3); n < 7; n++ {
+		put(t, f, n, report(n, fmt.Sprint("web-", n), "h", "StatusOK", ""))
+	}
+	tell(1, gatewaystatus.Status{Gateway: "opamp_gateway/hub", Name: "hub", Agents: 5}, uiUID(2), uiUID(3), uiUID(4), uiUID(5), uiUID(6))
+	tell(2, gatewaystatus.Status{Gateway: "opamp_gateway/site", Name: "site", Over: []string{"hub"}, Agents: 2}, uiUID(3), uiUID(4))
+
+	w := get(u, "/topology")
+	requireSafe(t, w)
+	html := w.Body.String()
+	size := narrowTree
+	hub, site := strings.Index(html, fmt.Sprintf(`translate(%d `, size.gateways)), strings.Index(html, fmt.Sprintf(`translate(%d `, size.gateways+size.column))
+	require.Positive(t, hub)
+	require.Positive(t, site)
+	assert.Equal(t, 2, strings.Count(html, fmt.Sprintf(`translate(%d `, size.gateways+2*size.column)), "the two behind the lower one")
+	assert.Equal(t, 3, strings.Count(html, fmt.Sprintf(`translate(%d `, size.gateways+size.column)), "the lower one, and the two behind the upper one alone")
+	assert.Contains(t, text(w), "opamp_gateway/site in gw-2 on edge-2 by way of opamp_gateway/hub on edge-1")
+	assert.Contains(t, html, `class="deep-1"`)
+	assert.Regexp(t, `viewBox="-2 -2 1129 `, html)
+
+	link := regexp.MustCompile(`<a href="([^"]+gateway[^"]+)" title="List them">2</a>`).FindStringSubmatch(html)
+	require.Len(t, link, 2)
+	list := text(get(u, strings.ReplaceAll(link[1], "&amp;", "&")))
+	for n := 3; n < 7; n++ {
+		assert.Equal(t, n < 5, strings.Contains(list, fmt.Sprint("web-", n)), n)
+	}
 }
 
 func TestManyGatewaysAreDrawnInPart(t *testing.T) {
