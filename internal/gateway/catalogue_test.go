@@ -82,10 +82,10 @@ var identities = map[string]proof{
 	"duplicate, refuse":     {"", []string{"TestNoTakeoverWhileTheFirstLives"}, []string{"duplicates: refuse", "drops: duplicate"}},
 	"duplicate, replace":    {"", []string{"TestNoTakeoverWhileTheFirstLives", "TestSilentConnectionIsReplaced"}, []string{"duplicates: replace"}},
 	"duplicate, reidentify": {"", []string{"TestDuplicateIsReidentified"}, []string{"duplicates: reidentify", "drops: reidentified"}},
-	"reserved capability":   {"", []string{"TestReservedCapabilityIsRefused", "TestReservedCapabilityOverPlainHTTP", "TestAnswersToTheGatewaysQuestions"}, []string{"drops: reserved"}},
+	"reserved capability":   {"", []string{"TestReservedCapabilityIsRefused", "TestReservedCapabilityOverPlainHTTP", "TestWhatHidesBehindAGroup", "TestAnswersToTheGatewaysQuestions"}, []string{"drops: reserved"}},
 	"foreign reply":         {"", []string{"TestServersMessagesForNobody", "TestPerAgentConnections"}, []string{"drops: foreign_uid", "drops: unknown_uid"}},
 	"credentials":           {"", []string{"TestServerAuthenticatesAgents", "TestConnectProtocol", "opampgatewayextension/TestServerAuthenticatesWithoutTheGatewaysCredentials"}, []string{"authentications: rejected", "refused: unauthorized"}},
-	"another destination":   {"", []string{"TestOffersOfConnectionSettings"}, []string{"destinations: stripped"}},
+	"another destination":   {"", []string{"TestOffersOfConnectionSettings", "TestWhatHidesBehindAGroup"}, []string{"destinations: stripped"}},
 }
 
 // faults are those that gateways before this one have.

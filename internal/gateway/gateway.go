@@ -241,7 +241,9 @@ func (g *Gateway) deliver(s *slot, to *peer, message []byte, began time.Time) {
 		return
 	}
 	if m.ConnectionSettings {
-		message = g.redirect(message, m.UID)
+		if message = g.redirect(message, m.UID); message == nil {
+			return
+		}
 	}
 	if d.capabilities != nil || d.offers != nil {
 		// Fields of one message may stand in any order, so what is missing is appended.
@@ -258,7 +260,8 @@ type recipient interface {
 	receive(message []byte, m opampwire.ServerMessage)
 }
 
-// redirect does to an offer of connection settings what the policy says.
+// redirect does to an offer of connection settings what the policy says. It returns nil if that can't be done with
+// certainty.
 func (g *Gateway) redirect(message []byte, uid opampwire.InstanceUID) []byte {
 	if g.set.Offers == OffersForward {
 		return message
@@ -271,7 +274,7 @@ func (g *Gateway) redirect(message []byte, uid opampwire.InstanceUID) []byte {
 	switch {
 	case err != nil:
 		g.drop.note(ReasonServerMalformed, 1, err)
-		return message // its agent will not take it either
+		return nil
 	case !d.Found:
 		return message
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -328,4 +329,31 @@ func TestAgentsAreBackWhereTheyBelong(t *testing.T) {
 		}, "they stay where they fled to, and not as %v", before)
 	}
 	assert.Positive(t, r.Stats().Moved)
+}
+
+// A group in a message is skipped by decoders. What stands behind it is seen all the same, or not passed on.
+func TestWhatHidesBehindAGroup(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{}, p)
+	group := []byte{0x0b, 0x0c}
+	for _, size := range []int{1, 3 << 20} {
+		a := r.arrive()
+		custom, err := proto.Marshal(&protobufs.CustomMessage{Capability: ConnectCapability, Type: connectType, Data: make([]byte, size)})
+		require.NoError(t, err)
+		frame := protowire.AppendTag(opampwire.AppendHeartbeat(nil, a.uid, 2), 13, protowire.BytesType) // custom_message
+		a.sendRaw(protowire.AppendBytes(frame, append(bytes.Clone(group), custom...)))
+		a.requireClosed(websocket.StatusPolicyViolation)
+		assert.Equal(t, 1, p.agent(a.uid).messages)
+	}
+	r.waitDropped(ReasonReserved, 2)
+
+	a := r.arrive()
+	settings := &protobufs.OpAMPConnectionSettings{DestinationEndpoint: "wss://server"}
+	settings.ProtoReflect().SetUnknown(group)
+	p.push(a.uid, &protobufs.ServerToAgent{ConnectionSettings: &protobufs.ConnectionSettingsOffers{Opamp: settings}})
+	r.waitDropped(ReasonServerMalformed, 1)
+	p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+	got := a.receive()
+	assert.Equal(t, uint64(4), got.GetFlags())
+	assert.Nil(t, got.GetConnectionSettings())
 }

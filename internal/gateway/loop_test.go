@@ -215,8 +215,14 @@ func TestWhatTheHeaderOfGatewaysMayHold(t *testing.T) {
 		lines []string
 		want  int
 	}{
-		{nil, 0}, {[]string{""}, 0}, {[]string{", ,,"}, 0}, {[]string{long}, 0}, {[]string{long + ", a"}, 1},
-		{[]string{"a", "b,c"}, 3}, {[]string{many}, maxAbove}, {[]string{many, many}, maxAbove},
+		{nil, 0},
+		{[]string{""}, 0},
+		{[]string{", ,,"}, 0},
+		{[]string{long}, 0},
+		{[]string{long + ", a"}, 1},
+		{[]string{"a", "b,c"}, 3},
+		{[]string{many}, maxAbove},
+		{[]string{many, many}, maxAbove},
 	} {
 		assert.Len(t, gatewaysIn(http.Header{gatewaysHeader: tt.lines}), tt.want)
 	}

@@ -52,18 +52,35 @@ type Destination struct {
 // encoded ServerToAgent, and with it what is only of use there: certificate, TLS and
 // proxy. Where to is not empty it stands in the destination's place. Everything else,
 // headers and the heartbeat interval among it, stays byte for byte and in its order. The
-// message is returned as it is if it offers no destination.
+// message is returned as it is if it offers no destination. One that can't be read has none
+// that could be taken out with certainty: it must not go on.
 func RedirectOffers(message []byte, to string) ([]byte, Destination, error) {
 	var d Destination
-	out, err := edit(message, fieldConnectionSettings, func(offers []byte) ([]byte, error) {
-		return edit(offers, fieldOpAMPSettings, func(settings []byte) ([]byte, error) {
-			return redirect(settings, to, &d)
+	each := func(change func(settings []byte) ([]byte, error)) ([]byte, error) {
+		return edit(message, fieldConnectionSettings, func(offers []byte) ([]byte, error) {
+			return edit(offers, fieldOpAMPSettings, change)
 		})
-	})
-	if err != nil || !d.Found {
+	}
+	_, err := each(func(settings []byte) ([]byte, error) { return settings, d.find(settings) })
+	if err != nil || !d.Found { // the settings are for the connection that the agent has
 		return message, d, err
 	}
-	return out, d, nil
+	out, err := each(func(settings []byte) ([]byte, error) { return redirect(settings, to) })
+	return out, d, err
+}
+
+// find looks for a destination. Of several settings in a message any counts, since a decoder merges them.
+func (d *Destination) find(settings []byte) error {
+	for b := settings; len(b) > 0; {
+		f, rest, err := nextField(b)
+		if err != nil {
+			return err
+		}
+		if b = rest; f.number == fieldDestination && len(f.value) > 0 {
+			d.Found, d.Endpoint = true, string(f.value)
+		}
+	}
+	return nil
 }
 
 // edit copies message with each field of number replaced by what change makes of it.
@@ -90,9 +107,8 @@ func edit(message []byte, number protowire.Number, change func([]byte) ([]byte, 
 }
 
 // redirect rewrites one OpAMPConnectionSettings.
-func redirect(settings []byte, to string, d *Destination) ([]byte, error) {
+func redirect(settings []byte, to string) ([]byte, error) {
 	var kept []byte
-	found := false
 	for b := settings; len(b) > 0; {
 		f, rest, err := nextField(b)
 		if err != nil {
@@ -100,17 +116,10 @@ func redirect(settings []byte, to string, d *Destination) ([]byte, error) {
 		}
 		b = rest
 		switch f.number {
-		case fieldDestination:
-			if len(f.value) > 0 {
-				found, d.Found, d.Endpoint = true, true, string(f.value)
-			}
-		case fieldCertificate, fieldTLS, fieldProxy:
+		case fieldDestination, fieldCertificate, fieldTLS, fieldProxy:
 		default:
 			kept = append(kept, f.raw...)
 		}
-	}
-	if !found {
-		return settings, nil // they are for the connection that the agent has
 	}
 	if to == "" {
 		return kept, nil

@@ -142,7 +142,8 @@ func (m AgentMessage) complete() (AgentMessage, error) {
 
 // UsesCapability says whether an encoded AgentToServer, which ScanAgentMessage has
 // accepted, offers the custom capability or has a custom message of it. Where a field
-// stands more than once any of them counts, since a decoder merges them.
+// stands more than once any of them counts, since a decoder merges them. What can't be read
+// counts as well: a decoder takes groups, which are refused here, for unknown fields, and reads on.
 func UsesCapability(message []byte, capability string) bool {
 	for b := message; len(b) > 0; {
 		f, rest, err := nextField(b)
@@ -164,7 +165,7 @@ func names(b []byte, capability string) bool {
 	for len(b) > 0 {
 		f, rest, err := nextField(b)
 		if err != nil {
-			return false // no decoder takes the message then
+			return true
 		}
 		if f.number == fieldCustomCapability && string(f.value) == capability {
 			return true

@@ -139,6 +139,12 @@ func TestUsesCapability(t *testing.T) {
 	assert.False(t, UsesCapability(message("innocent"), "reserved"))
 	offers := encode(t, &protobufs.AgentToServer{CustomCapabilities: &protobufs.CustomCapabilities{Capabilities: []string{"a", "reserved"}}})
 	assert.True(t, UsesCapability(offers, "reserved"))
+	hidden := append([]byte{0x0b, 0x0c}, encode(t, &protobufs.CustomMessage{Capability: "reserved"})...) // behind a group, which a decoder skips
+	field := protowire.AppendBytes(protowire.AppendTag(nil, fieldAgentCustomMessage, protowire.BytesType), hidden)
+	decoded := new(protobufs.AgentToServer)
+	require.NoError(t, proto.Unmarshal(field, decoded))
+	require.Equal(t, "reserved", decoded.GetCustomMessage().GetCapability())
+	assert.True(t, UsesCapability(field, "reserved"))
 	assert.False(t, UsesCapability(encode(t, &protobufs.AgentToServer{Health: &protobufs.ComponentHealth{LastError: "reserved"}}), "reserved"))
 }
 
@@ -204,8 +210,24 @@ func TestRedirectOffers(t *testing.T) {
 	assert.False(t, d.Found)
 	assert.Equal(t, here, out, "settings of the connection that the agent has are its server's business")
 
+	// What stands beside the destination goes with it, wherever in the message it stands.
+	out, d, err = RedirectOffers(append(bytes.Clone(here), offer(around)...), "")
+	require.NoError(t, err)
+	assert.True(t, d.Found)
+	got.Reset()
+	require.NoError(t, proto.Unmarshal(out, got))
+	assert.Empty(t, got.GetConnectionSettings().GetOpamp().GetDestinationEndpoint())
+	assert.Nil(t, got.GetConnectionSettings().GetOpamp().GetCertificate())
+
 	_, _, err = RedirectOffers([]byte{0x22, 2, 0x12, 0xff}, "")
 	require.ErrorIs(t, err, ErrMalformed)
+	settings := append([]byte{0x0b, 0x0c}, // a group, which a decoder skips, before the destination
+		encode(t, &protobufs.OpAMPConnectionSettings{DestinationEndpoint: "wss://server"})...)
+	nested := func(number protowire.Number, value []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value)
+	}
+	_, _, err = RedirectOffers(nested(fieldConnectionSettings, nested(fieldOpAMPSettings, settings)), "")
+	require.ErrorIs(t, err, ErrMalformed, "it is not passed on")
 }
 
 // What the scan accepts and a decoder accepts have the same instance UID.
