@@ -169,9 +169,9 @@ func TestCarriesAgents(t *testing.T) {
 	require.Len(t, latency.DataPoints, 2, "up and down")
 	assert.InDelta(t, 0.000005, latency.DataPoints[0].Bounds[0], 1e-9)
 	for _, name := range []string{
-		"agents_announced", "agents_moved", "agents_renamed", "agents_returned", "answer_time", "connections", "connects",
-		"destinations", "drops", "goodbyes", "message_bytes", "messages", "polling", "queued", "refused",
-		"unanswered", "upstream_agents", "upstreams",
+		"agents_announced", "agents_moved", "agents_renamed", "agents_returned", "agents_unannounced", "answer_time", "connections", "connects",
+		"destinations", "drops", "duplicates", "goodbyes", "message_bytes", "messages", "polling", "queued", "refused",
+		"server_errors", "unanswered", "upstream_agents", "upstreams",
 	} {
 		metric("otelcol_opamp_gateway_" + name)
 	}

@@ -75,6 +75,8 @@ func observe(b *metadata.TelemetryBuilder, g *gateway.Gateway) error {
 		b.RegisterOpampGatewayAgentsReturnedCallback(one(func(s gateway.Stats) int64 { return int64(s.Returned) })),
 		b.RegisterOpampGatewayAgentsMovedCallback(one(func(s gateway.Stats) int64 { return int64(s.Moved) })),
 		b.RegisterOpampGatewayAgentsRenamedCallback(one(func(s gateway.Stats) int64 { return int64(s.Renamed) })),
+		b.RegisterOpampGatewayAgentsUnannouncedCallback(one(func(s gateway.Stats) int64 { return int64(s.Unannounced) })),
+		b.RegisterOpampGatewayServerErrorsCallback(one(func(s gateway.Stats) int64 { return s.ServerErrors })),
 		b.RegisterOpampGatewayConnectionsCallback(one(func(s gateway.Stats) int64 { return s.Connections })),
 		b.RegisterOpampGatewayGoodbyesCallback(one(func(s gateway.Stats) int64 { return int64(s.Goodbyes) })),
 		b.RegisterOpampGatewayPollingCallback(one(func(s gateway.Stats) int64 { return s.Polling })),

@@ -35,12 +35,12 @@ var hostilities = map[string]proof{
 	"2": {"headers of messages that are none", []string{"TestHostileMessages", "opampwire/TestFrameHeaders", "opampwire/FuzzParseFrame"}, []string{"refused: malformed"}},
 	"3": {"messages that are none, or that only a server can tell", []string{
 		"TestHostileMessages", "TestMessagesThatOnlyTheServerRefuses", "TestWhatIsForwardedAsItIs", "opampwire/FuzzScanAgentMessage",
-	}, []string{"drops: malformed", "refused: malformed_too_many"}},
+	}, []string{"drops: malformed", "refused: malformed_too_many", "server_errors"}},
 	"4": {"instance UIDs that are none, two in a message, very many on a connection", []string{
 		"TestHostileMessages", "TestWhatIsForwardedAsItIs", "TestConnectionThatMakesUpInstanceUIDs", "opampwire/TestInstanceUIDFromBytes",
 	}, []string{"refused: bad_instance_uid", "drops: connection_full"}},
 	"5": {"sequence numbers that repeat, go back, or overflow", []string{"TestWhatIsForwardedAsItIs"}, []string{"messages"}},
-	"6": {"nesting", []string{"TestMessagesThatOnlyTheServerRefuses"}, []string{"messages"}},
+	"6": {"nesting", []string{"TestMessagesThatOnlyTheServerRefuses"}, []string{"server_errors"}},
 	"7": {"messages of every size, bombs", []string{
 		"TestHugeMessagesCostTheirSenderOnly", "TestMessageThatCostAConnectionIsNotSentAgain", "TestHostileFrames", "opampserver/TestExchangesThatAreRefused",
 		"BenchmarkOffenders",
@@ -95,7 +95,7 @@ var faults = map[string]proof{
 	"a message beyond the server's limit":             {"", []string{"TestMessageThatCostAConnectionIsNotSentAgain", "BenchmarkOffenders"}, []string{"drops: upstream_limit", "refused: too_large"}},
 	"a message of hundreds of MiB":                    {"", []string{"TestHugeMessagesCostTheirSenderOnly", "BenchmarkOffenders"}, []string{"refused: too_large"}},
 	"a server that froze":                             {"", []string{"TestFrozenUpstreamIsFound"}, []string{"disconnects: silent"}},
-	"a server that was killed and is back":            {"", []string{"TestUpstreamLossKeepsAgents", "BenchmarkServerKilledAndBack"}, []string{"disconnects: network", "agents_announced"}},
+	"a server that was killed and is back":            {"", []string{"TestUpstreamLossKeepsAgents", "BenchmarkServerKilledAndBack"}, []string{"disconnects: network", "agents_unannounced", "agents_announced"}},
 	"agents that are killed":                          {"", []string{"TestDeadAgentsAreSaidGoodbyeFor", "BenchmarkThousandAgentsKilled"}, []string{"goodbyes"}},
 	"two agents with one instance UID":                {"", []string{"TestNoTakeoverWhileTheFirstLives", "TestSilentConnectionIsReplaced"}, []string{"duplicates: replace"}},
 	"an agent that speaks by the gateway's own means": {"", []string{"TestReservedCapabilityIsRefused"}, []string{"drops: reserved"}},

@@ -50,6 +50,8 @@ type Gateway struct {
 	unanswered atomic.Int64    // exchanges over plain HTTP that the server let wait too long
 	offers     [2]atomic.Int64 // stripped, rewritten
 
+	serverErrors atomic.Int64 // error responses for agents
+
 	mu       sync.Mutex
 	sessions map[*session]struct{}              // guarded by mu
 	boxes    map[opampwire.InstanceUID]*mailbox // guarded by mu
@@ -248,6 +250,9 @@ func (g *Gateway) deliver(s *slot, to *peer, message []byte, began time.Time) {
 	if d.capabilities != nil || d.offers != nil {
 		// Fields of one message may stand in any order, so what is missing is appended.
 		message = append(append(message[:len(message):len(message)], d.capabilities...), d.offers...)
+	}
+	if m.Error {
+		g.serverErrors.Add(1)
 	}
 	g.down.add(len(message))
 	d.peer.owner.(recipient).receive(message, m)

@@ -108,6 +108,29 @@ func TestPollingAgentDuringAnOutage(t *testing.T) {
 	assert.NotZero(t, a.poll(described("poller")).GetFlags())
 }
 
+// An agent that polls takes another instance UID with its next poll, and with it another mailbox.
+func TestServerRenamesAnAgentThatPolls(t *testing.T) {
+	p := newPartner(t)
+	old, next := opamp(1), opamp(2)
+	p.reply = func(msg *protobufs.AgentToServer, reply *protobufs.ServerToAgent) {
+		if opampwire.InstanceUID(msg.GetInstanceUid()) == old {
+			reply.AgentIdentification = &protobufs.AgentIdentification{NewInstanceUid: next.Bytes()}
+		}
+	}
+	r := connected(t, Settings{}, p)
+	a := &poller{r: r, uid: old}
+	require.Equal(t, next.Bytes(), a.poll(described("poller")).GetAgentIdentification().GetNewInstanceUid())
+	a.uid = next
+	a.poll(described("poller"))
+	p.push(next, &protobufs.ServerToAgent{Flags: 4})
+	r.eventually(func() bool { return a.poll(&protobufs.AgentToServer{}).GetFlags() == 4 }, "")
+	assert.Equal(t, uint64(1), r.Stats().Renamed)
+	n, _, _ := r.router.snapshot()
+	assert.Equal(t, 1, n, "the old name is gone")
+	assert.Zero(t, r.duplicates(DuplicatesReplace))
+	assert.Zero(t, r.drop.counts()[ReasonDuplicate])
+}
+
 func TestPollingAgentAndItsDoubleOnAWebSocket(t *testing.T) {
 	p := newPartner(t)
 	r := connected(t, Settings{Duplicates: DuplicatesRefuse}, p)

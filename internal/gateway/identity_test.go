@@ -346,6 +346,11 @@ func TestChainedGateways(t *testing.T) {
 	upper.eventually(func() bool { return p.agent(agents[0].uid).goodbyes == 1 }, "its goodbye is lost on the way")
 	upper.eventually(func() bool { n, _, _ := upper.router.snapshot(); return n == 19 }, "it is not forgotten")
 	assert.Equal(t, 1, p.connections())
+
+	above, below := upper.Status("upper", time.Now()), lower.Status("lower", time.Now())
+	assert.Empty(t, above.Over)
+	assert.Equal(t, []string{above.Name}, below.Over, "so that it can be shown behind the other")
+	assert.NotEqual(t, above.Name, below.Name)
 }
 
 func TestPerAgentConnections(t *testing.T) {

@@ -161,6 +161,7 @@ func TestMessagesThatOnlyTheServerRefuses(t *testing.T) {
 				require.Equal(t, protobufs.ServerErrorResponseType_ServerErrorResponseType_BadRequest, reply.GetErrorResponse().GetType())
 			}
 			good.beat()
+			assert.Equal(t, int64(10), r.Stats().ServerErrors)
 			assert.Equal(t, fleet.LivenessConnected, liveness(f, good.uid))
 			for _, lost := range []string{"closed_by_server", "network", "protocol"} {
 				assert.Zero(t, o.count("lost "+lost))

@@ -97,8 +97,9 @@ type routerSettings struct {
 	grace      time.Duration // between the end of a connection and the agent's
 }
 
-// routerCounts only grow, except for agents.
+// routerCounts only grow, except for waiting.
 type routerCounts struct {
+	waiting    int // agents to be announced, now
 	duplicates map[Duplicates]uint64
 	announced  uint64
 	goodbyes   uint64 // said for agents that did not
@@ -216,7 +217,14 @@ func (r *router) returnLocked(a *agent, p *peer) {
 // conflictLocked decides on an agent that shows up at p while another peer has it. Nobody is taken from a peer that
 // was not asked first and had its time to show life; and somebody else's goodbye is none.
 func (r *router) conflictLocked(a *agent, p *peer, goodbye bool, now moment) (verdict, bool) {
-	if !a.goodbye {
+	switch {
+	case a.goodbye:
+	case a.former != nil && a.peer.heard == nil: // promised to an agent that polls, which has a peer for each name
+		r.retireLocked(a)
+		a.peer.remove(a)
+		p.add(a)
+		return verdict{}, true
+	default:
 		heard, mortal := r.heardLocked(a)
 		if p.rival != a {
 			p.rival, p.contested = a, now
@@ -382,6 +390,7 @@ func (r *router) snapshot() (agents int, perLane map[*lane]int, counts routerCou
 		perLane[l] = l.agents
 	}
 	counts = r.counts
+	counts.waiting = len(r.waiting)
 	counts.duplicates = make(map[Duplicates]uint64, len(r.counts.duplicates))
 	for k, v := range r.counts.duplicates {
 		counts.duplicates[k] = v

@@ -23,19 +23,21 @@ type Stats struct {
 	MessagesUp, MessagesDown int64
 	BytesUp, BytesDown       int64
 
-	Drops      map[Reason]int64             // every Reason is there
-	Refused    map[opampserver.Reason]int64 // every one of opampserver's is there
-	TurnedAway int64                        // agents that came while there was no connection to the server
-	Looped     int64                        // gateways that were refused, because this one is behind them
-	Unanswered int64                        // exchanges over plain HTTP that ended without the server's answer
-	Duplicates map[Duplicates]uint64        // times that two connections spoke for one UID, by policy
-	Stripped   int64                        // offers of another destination that lost it
-	Rewritten  int64                        // offers of another destination that got the gateway's own
-	Announced  uint64                       // agents told to the server again after a loss
-	Goodbyes   uint64                       // said for agents that said none
-	Returned   uint64                       // agents that came back within their grace
-	Renamed    uint64                       // agents that took a UID which the server gave them
-	Moved      uint64                       // agents whose messages take another upstream while the old one lives
+	Drops        map[Reason]int64             // every Reason is there
+	Refused      map[opampserver.Reason]int64 // every one of opampserver's is there
+	TurnedAway   int64                        // agents that came while there was no connection to the server
+	Looped       int64                        // gateways that were refused, because this one is behind them
+	Unanswered   int64                        // exchanges over plain HTTP that ended without the server's answer
+	Duplicates   map[Duplicates]uint64        // times that two connections spoke for one UID, by policy
+	Stripped     int64                        // offers of another destination that lost it
+	Rewritten    int64                        // offers of another destination that got the gateway's own
+	ServerErrors int64                        // error responses that were forwarded
+	Unannounced  int                          // agents that the server has to hear of, now
+	Announced    uint64                       // agents told to the server again after a loss
+	Goodbyes     uint64                       // said for agents that said none
+	Returned     uint64                       // agents that came back within their grace
+	Renamed      uint64                       // agents that took a UID which the server gave them
+	Moved        uint64                       // agents whose messages take another upstream while the old one lives
 }
 
 // Upstream is one connection to the server, now.
@@ -64,6 +66,7 @@ func (g *Gateway) Stats() Stats {
 		Drops: g.drop.counts(), Refused: downstream.Rejected,
 		TurnedAway: g.turnedAway.Load(), Looped: g.kin.denied.Counts()[loopDenied], Unanswered: g.unanswered.Load(),
 		Duplicates: counts.duplicates, Stripped: g.offers[0].Load(), Rewritten: g.offers[1].Load(),
+		ServerErrors: g.serverErrors.Load(), Unannounced: counts.waiting,
 		Announced: counts.announced, Goodbyes: counts.goodbyes, Returned: counts.returned,
 		Renamed: counts.renamed, Moved: counts.moved,
 	}

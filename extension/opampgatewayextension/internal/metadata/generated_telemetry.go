@@ -25,32 +25,34 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                       metric.Meter
-	mu                          sync.Mutex
-	registrations               []metric.Registration
-	OpampGatewayAgents          metric.Int64ObservableUpDownCounter
-	OpampGatewayAgentsAnnounced metric.Int64ObservableCounter
-	OpampGatewayAgentsMoved     metric.Int64ObservableCounter
-	OpampGatewayAgentsRenamed   metric.Int64ObservableCounter
-	OpampGatewayAgentsReturned  metric.Int64ObservableCounter
-	OpampGatewayAnswerTime      metric.Float64ObservableGauge
-	OpampGatewayAuthentications metric.Int64Counter
-	OpampGatewayConnections     metric.Int64ObservableUpDownCounter
-	OpampGatewayConnects        metric.Int64Counter
-	OpampGatewayDestinations    metric.Int64ObservableCounter
-	OpampGatewayDisconnects     metric.Int64Counter
-	OpampGatewayDrops           metric.Int64ObservableCounter
-	OpampGatewayDuplicates      metric.Int64ObservableCounter
-	OpampGatewayGoodbyes        metric.Int64ObservableCounter
-	OpampGatewayLatency         metric.Float64Histogram
-	OpampGatewayMessageBytes    metric.Int64ObservableCounter
-	OpampGatewayMessages        metric.Int64ObservableCounter
-	OpampGatewayPolling         metric.Int64ObservableUpDownCounter
-	OpampGatewayQueued          metric.Int64ObservableUpDownCounter
-	OpampGatewayRefused         metric.Int64ObservableCounter
-	OpampGatewayUnanswered      metric.Int64ObservableCounter
-	OpampGatewayUpstreamAgents  metric.Int64ObservableUpDownCounter
-	OpampGatewayUpstreams       metric.Int64ObservableUpDownCounter
+	meter                         metric.Meter
+	mu                            sync.Mutex
+	registrations                 []metric.Registration
+	OpampGatewayAgents            metric.Int64ObservableUpDownCounter
+	OpampGatewayAgentsAnnounced   metric.Int64ObservableCounter
+	OpampGatewayAgentsMoved       metric.Int64ObservableCounter
+	OpampGatewayAgentsRenamed     metric.Int64ObservableCounter
+	OpampGatewayAgentsReturned    metric.Int64ObservableCounter
+	OpampGatewayAgentsUnannounced metric.Int64ObservableUpDownCounter
+	OpampGatewayAnswerTime        metric.Float64ObservableGauge
+	OpampGatewayAuthentications   metric.Int64Counter
+	OpampGatewayConnections       metric.Int64ObservableUpDownCounter
+	OpampGatewayConnects          metric.Int64Counter
+	OpampGatewayDestinations      metric.Int64ObservableCounter
+	OpampGatewayDisconnects       metric.Int64Counter
+	OpampGatewayDrops             metric.Int64ObservableCounter
+	OpampGatewayDuplicates        metric.Int64ObservableCounter
+	OpampGatewayGoodbyes          metric.Int64ObservableCounter
+	OpampGatewayLatency           metric.Float64Histogram
+	OpampGatewayMessageBytes      metric.Int64ObservableCounter
+	OpampGatewayMessages          metric.Int64ObservableCounter
+	OpampGatewayPolling           metric.Int64ObservableUpDownCounter
+	OpampGatewayQueued            metric.Int64ObservableUpDownCounter
+	OpampGatewayRefused           metric.Int64ObservableCounter
+	OpampGatewayServerErrors      metric.Int64ObservableCounter
+	OpampGatewayUnanswered        metric.Int64ObservableCounter
+	OpampGatewayUpstreamAgents    metric.Int64ObservableUpDownCounter
+	OpampGatewayUpstreams         metric.Int64ObservableUpDownCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -130,6 +132,21 @@ func (builder *TelemetryBuilder) RegisterOpampGatewayAgentsReturnedCallback(cb m
 		cb(ctx, &observerInt64{inst: builder.OpampGatewayAgentsReturned, obs: o})
 		return nil
 	}, builder.OpampGatewayAgentsReturned)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOpampGatewayAgentsUnannouncedCallback sets callback for observable OpampGatewayAgentsUnannounced metric.
+func (builder *TelemetryBuilder) RegisterOpampGatewayAgentsUnannouncedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampGatewayAgentsUnannounced, obs: o})
+		return nil
+	}, builder.OpampGatewayAgentsUnannounced)
 	if err != nil {
 		return err
 	}
@@ -304,6 +321,21 @@ func (builder *TelemetryBuilder) RegisterOpampGatewayRefusedCallback(cb metric.I
 	return nil
 }
 
+// RegisterOpampGatewayServerErrorsCallback sets callback for observable OpampGatewayServerErrors metric.
+func (builder *TelemetryBuilder) RegisterOpampGatewayServerErrorsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OpampGatewayServerErrors, obs: o})
+		return nil
+	}, builder.OpampGatewayServerErrors)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterOpampGatewayUnansweredCallback sets callback for observable OpampGatewayUnanswered metric.
 func (builder *TelemetryBuilder) RegisterOpampGatewayUnansweredCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -417,6 +449,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{times}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.OpampGatewayAgentsUnannounced, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_opamp_gateway_agents_unannounced",
+		metric.WithDescription("Agents of which the server has to hear again after a loss. [Alpha]"),
+		metric.WithUnit("{agents}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.OpampGatewayAnswerTime, err = builder.meter.Float64ObservableGauge(
 		"otelcol_opamp_gateway_answer_time",
 		metric.WithDescription("How long the server takes to answer on a connection, smoothed. [Alpha]"),
@@ -506,6 +544,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_opamp_gateway_refused",
 		metric.WithDescription("Connections and requests of agents that were refused, and agents that were closed. [Alpha]"),
 		metric.WithUnit("{refusals}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OpampGatewayServerErrors, err = builder.meter.Int64ObservableCounter(
+		"otelcol_opamp_gateway_server_errors",
+		metric.WithDescription("Error responses of the server that were forwarded to an agent, such as to a message that it cannot read. [Alpha]"),
+		metric.WithUnit("{messages}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.OpampGatewayUnanswered, err = builder.meter.Int64ObservableCounter(
