@@ -136,7 +136,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r = g.meet(w, r); r == nil {
 		return
 	}
-	if (r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect) && !g.reach(r.Context()) {
+	if (r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect) && !g.reachFor(r) {
+		if r = g.meet(w, r); r == nil {
+			return
+		}
 		g.turnedAway.Add(1)
 		g.server.TurnAway(w, r, http.StatusServiceUnavailable, g.absence())
 		return
@@ -148,6 +151,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 var errNoUpstream = errors.New("this gateway has no connection to the OpAMP server")
+
+// reachFor is reach for a request, which may be a gateway's.
+func (g *Gateway) reachFor(r *http.Request) bool {
+	ctx, left := g.kin.arrive(r)
+	defer left()
+	return g.reach(ctx)
+}
 
 // reach says whether an agent that comes now could be heard. If no agent has needed a
 // connection for a while this one waits for it. Where each has a connection of its own that

@@ -102,16 +102,17 @@ func TestWhatIsForwardedAsItIs(t *testing.T) {
 	}
 	odd := []*protobufs.AgentToServer{
 		{Capabilities: math.MaxUint64},
-		{AvailableComponents: &protobufs.AvailableComponents{Hash: make([]byte, 1<<20)}},
+		{AvailableComponents: &protobufs.AvailableComponents{Hash: make([]byte, 1<<16)}},
 		{ConnectionSettingsRequest: &protobufs.ConnectionSettingsRequest{Opamp: &protobufs.OpAMPConnectionSettingsRequest{
 			CertificateRequest: &protobufs.CertificateRequest{Csr: []byte("csr")},
 		}}},
-		{CustomMessage: &protobufs.CustomMessage{Capability: "nobody's", Data: make([]byte, 1<<20)}},
+		{CustomMessage: &protobufs.CustomMessage{Capability: "nobody's", Data: make([]byte, 1<<16)}},
 		{PackageStatuses: &protobufs.PackageStatuses{ErrorMessage: "<script>\x1b[2J\r\n\x00" + strings.Repeat("%s", 100)}},
 	}
 	for _, msg := range odd {
 		a.say(msg)
-		require.True(t, proto.Equal(msg, p.agent(a.uid).lastMsg))
+		got := p.agent(a.uid).lastMsg
+		require.True(t, proto.Equal(msg, got), "%.100s\n%.100s", msg, got)
 	}
 	unknown := append(opampwire.AppendHeartbeat(nil, a.uid, a.seq+1), 0xfa, 0xff, 0x03, 1, 'x') // field 8191
 	a.sendRaw(unknown)

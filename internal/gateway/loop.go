@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -32,6 +33,10 @@ const (
 	maxNameSize = 64 // bytes
 )
 
+// longestWait bounds how long a gateway waits for this one's connection to the server: two that connect to each other at
+// the same time would wait for each other. What both are answered then tells them.
+const longestWait = 3 * time.Second
+
 var (
 	errLoop = errors.New("upstream.endpoint leads back to this gateway, by itself or over other gateways, " +
 		"so that nothing reaches an OpAMP server: set it to the server's address")
@@ -48,10 +53,18 @@ type kinship struct {
 	denied *tally.Tally[string]
 
 	mu    sync.Mutex
-	above map[*slot][]string    // guarded by mu: as each connection's last answer had it
-	alone []string              // guarded by mu: the same, of the last connection that belongs to one agent
-	told  uint64                // guarded by mu: grows with each gateway that comes to above
-	below map[*session]struct{} // guarded by mu: gateways that are connected
+	above map[*slot][]string     // guarded by mu: as each connection's last answer had it
+	alone []string               // guarded by mu: the same, of the last connection that belongs to one agent
+	told  uint64                 // guarded by mu: grows with each gateway that comes to above
+	below map[*session]struct{}  // guarded by mu: gateways that are connected
+	come  map[*arriving]struct{} // guarded by mu: gateways that wait for a connection to the server
+}
+
+// arriving is a gateway that wants to connect, and waits for this one's own connection. For that connection is made for
+// its sake it is named there, like one whose message is passed on.
+type arriving struct {
+	names  []string           // as its request has them
+	giveUp context.CancelFunc // ends its wait
 }
 
 // loopDenied is the one thing that is counted here.
@@ -61,6 +74,7 @@ func newKinship() *kinship {
 	return &kinship{
 		name: uuid.NewString(), denied: tally.New([]string{loopDenied}),
 		above: make(map[*slot][]string), below: make(map[*session]struct{}),
+		come: make(map[*arriving]struct{}),
 	}
 }
 
@@ -79,10 +93,42 @@ func gatewaysIn(h http.Header) (names []string) {
 	return names
 }
 
-// sign makes a request a gateway's.
-func (k *kinship) sign(h http.Header) {
-	over := gatewaysIn(h)
+// sign makes a request a gateway's, for the sake of others.
+func (k *kinship) sign(h http.Header, others ...string) {
+	over := append(gatewaysIn(h), others...)
 	h.Set(gatewaysHeader, strings.Join(append(over[:min(len(over), maxAbove-1)], k.name), ", "))
+}
+
+// arrive notes that a request of a gateway waits, if it is one's. It returns what it waits with.
+func (k *kinship) arrive(r *http.Request) (ctx context.Context, left func()) {
+	ctx = r.Context()
+	names := gatewaysIn(r.Header)
+	if len(names) == 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithTimeout(ctx, longestWait)
+	a := &arriving{names: names, giveUp: cancel}
+	k.mu.Lock()
+	k.come[a] = struct{}{}
+	k.mu.Unlock()
+	return ctx, func() {
+		cancel()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.come, a)
+	}
+}
+
+// waiting are the names of those who wait.
+func (k *kinship) waiting() (names []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for a := range k.come {
+		if names = append(names, a.names...); len(names) >= maxAbove {
+			break
+		}
+	}
+	return names
 }
 
 // overLocked are the gateways over which this one reaches its server.
@@ -106,7 +152,7 @@ func (k *kinship) over() []string {
 type tellingKey struct{}
 
 // meet tells a gateway that connects which ones it would go over. It refuses the request of one that would go over
-// itself, and returns nil then.
+// itself, and returns nil then. What that is may change while the request waits: meet it before, and again after.
 func (g *Gateway) meet(w http.ResponseWriter, r *http.Request) *http.Request {
 	if len(r.Header.Values(gatewaysHeader)) == 0 {
 		return r
@@ -177,13 +223,16 @@ func (k *kinship) learn(s *slot, answer http.Header) error {
 	default:
 		k.above[s] = names
 	}
-	for _, name := range k.overLocked() {
-		if !slices.Contains(before, name) {
-			k.told++
-			for below := range k.below {
-				below.retell()
-			}
-			break
+	over := k.overLocked()
+	if slices.ContainsFunc(over, func(name string) bool { return !slices.Contains(before, name) }) {
+		k.told++
+		for below := range k.below {
+			below.retell()
+		}
+	}
+	for a := range k.come {
+		if slices.ContainsFunc(a.names, func(name string) bool { return slices.Contains(over, name) }) {
+			a.giveUp()
 		}
 	}
 	if slices.Contains(names, k.name) {
@@ -194,8 +243,18 @@ func (k *kinship) learn(s *slot, answer http.Header) error {
 
 // upgrade connects s to the server, unless that is this gateway itself in the end.
 func (s *slot) upgrade(ctx context.Context, endpoint Endpoint) (io.ReadWriteCloser, error) {
+	others := s.pool.gw.kin.waiting()
+	conn, err := s.upgradeFor(ctx, endpoint, others)
+	if len(others) > 0 && errors.Is(err, errLoop) {
+		return s.upgradeFor(ctx, endpoint, nil) // it was one of those who wait; it is refused by now
+	}
+	return conn, err
+}
+
+// upgradeFor connects s for the sake of others, too.
+func (s *slot) upgradeFor(ctx context.Context, endpoint Endpoint, others []string) (io.ReadWriteCloser, error) {
 	header, kin := s.handshake(), s.pool.gw.kin
-	kin.sign(header)
+	kin.sign(header, others...)
 	conn, answer, err := opampdial.Upgrade(ctx, endpoint.Client, endpoint.URL, header)
 	if err != nil {
 		return nil, s.unlooped(err)

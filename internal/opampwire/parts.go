@@ -39,7 +39,7 @@ func UsesCapabilityParts(parts [][]byte, capability string) bool {
 		for within := f.content; within.left > 0; {
 			g, err := within.next(most)
 			if err != nil {
-				break // no decoder takes the message then
+				return true // see UsesCapability
 			}
 			if g.number == fieldCustomCapability && string(g.value) == capability {
 				return true
