@@ -194,6 +194,31 @@ func TestLoopOverPlainHTTP(t *testing.T) {
 	}
 }
 
+// An agent that claims to be the gateway above has itself refused, and nobody else, though a connection is made for it.
+func TestAgentThatClaimsToBeTheGatewayAbove(t *testing.T) {
+	p := newPartner(t)
+	upper := connected(t, Settings{MaxPerConnection: 100}, p)
+	lower := newRig(t, Settings{Grace: 10 * time.Millisecond, UpstreamIdle: 10 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
+	rest := func() {
+		t.Helper()
+		a := lower.arrive()
+		a.say(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
+		a.vanish()
+		lower.eventually(func() bool { return lower.pool.connected.Load() == 0 }, "its connection is not let go")
+	}
+	for range 3 {
+		rest()
+		lower.kin.mu.Lock()
+		clear(lower.kin.above) // as if it had not connected yet
+		lower.kin.mu.Unlock()
+		_, resp, err := lower.dial(http.Header{gatewaysHeader: {upper.kin.name}})
+		require.Error(t, err)
+		require.Equal(t, http.StatusLoopDetected, resp.StatusCode)
+		lower.arrive().beat() // who comes next is carried
+		require.NotErrorIs(t, lower.absence(), errLooped)
+	}
+}
+
 // A way between that takes the header out leaves a loop unnamed, and bounded all the same: a UID has one connection.
 func TestLoopOfWhichNothingTells(t *testing.T) {
 	p := newPartner(t)
