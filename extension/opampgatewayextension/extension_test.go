@@ -333,7 +333,8 @@ func TestTheAgentsAreToldAgain(t *testing.T) {
 func TestARestartedServerIsToldAtOnce(t *testing.T) {
 	server := opamptest.NewServer(t, opamptest.Script{})
 	r := &registry{sent: make(chan *protobufs.CustomMessage, 1000)}
-	start(t, server, "report: {extension: opamp, interval: 1h}", nopSettings(), hostOf{component.MustNewID("opamp"): r})
+	e := start(t, server, "report: {extension: opamp, interval: 1h}", nopSettings(), hostOf{component.MustNewID("opamp"): r})
+	e.connect(t, nil).beat() // for nobody no connection is made again
 	next := func() *protobufs.CustomMessage {
 		t.Helper()
 		select {

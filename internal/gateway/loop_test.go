@@ -199,22 +199,23 @@ func TestAgentThatClaimsToBeTheGatewayAbove(t *testing.T) {
 	p := newPartner(t)
 	upper := connected(t, Settings{MaxPerConnection: 100}, p)
 	lower := newRig(t, Settings{Grace: 10 * time.Millisecond, UpstreamIdle: 10 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
-	rest := func() {
+	rest := func(a *testAgent) {
 		t.Helper()
-		a := lower.arrive()
 		a.say(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
 		a.vanish()
 		lower.eventually(func() bool { return lower.pool.connected.Load() == 0 }, "its connection is not let go")
 	}
+	a := lower.arrive()
 	for range 3 {
-		rest()
+		rest(a)
 		lower.kin.mu.Lock()
 		clear(lower.kin.above) // as if it had not connected yet
 		lower.kin.mu.Unlock()
 		_, resp, err := lower.dial(http.Header{gatewaysHeader: {upper.kin.name}})
 		require.Error(t, err)
 		require.Equal(t, http.StatusLoopDetected, resp.StatusCode)
-		lower.arrive().beat() // who comes next is carried
+		a = lower.arrive() // who comes next is carried
+		a.beat()
 		require.NotErrorIs(t, lower.absence(), errLooped)
 	}
 }
