@@ -148,7 +148,9 @@
 // answers and those over which it reaches its server. A gateway does not go over itself: who sees
 // its own name in an answer hangs up, and who is asked by one that it goes over answers 508. Since
 // a gateway that has no server says so with 503 and the same header, a circle in which nobody can
-// connect first is found as well, by the second attempt or so. What a gateway was told when it
+// connect first is found as well, by the second attempt or so. A gateway that makes a connection
+// because another one waits for it names that one, too; and those that wait for each other do
+// so for three seconds at most. What a gateway was told when it
 // connected may change later. Then it is closed (1001), and told anew.
 //
 // The header takes nobody's connection: what an agent puts into it can only have itself refused.
