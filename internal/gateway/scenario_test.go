@@ -250,7 +250,8 @@ func (w *world) flush() string {
 // awaited says which lane has been asked to connect, else otherwise.
 func (w *world) awaited(arrival <-chan struct{}, otherwise string) string {
 	for name, l := range w.lanes {
-		if arrival != nil && arrival == (<-chan struct{})(l.arrival) {
+		var of <-chan struct{} = l.arrival
+		if arrival != nil && arrival == of {
 			return "waits for lane " + name + "\n"
 		}
 	}
