@@ -46,9 +46,10 @@ type fleet struct {
 // agent is as little of an agent as there can be, that does what it is asked.
 type agent struct {
 	net.Conn
-	uid opampwire.InstanceUID
-	n   int
-	seq uint64
+	uid   opampwire.InstanceUID
+	n     int
+	seq   uint64
+	fails string // why a component of it fails; empty while none does
 }
 
 // room is what a worker writes and reads with.
@@ -167,6 +168,7 @@ func (f *fleet) report(a *agent, r *room) error {
 // fail tells that a component fails.
 func (f *fleet) fail(a *agent, r *room, text string) error {
 	a.seq++
+	a.fails = text
 	r.message = append(r.message[:0], 0)
 	r.message = append(r.message, encode(&protobufs.AgentToServer{InstanceUid: a.uid.Bytes(), SequenceNum: a.seq, Health: health(text)})...)
 	return f.exchange(a, r)
@@ -177,6 +179,11 @@ func (f *fleet) compose(a *agent, r *room, list bool) {
 	a.seq++
 	p := f.parts[a.n%variants]
 	r.message = append(append(r.message[:0], 0), p.state...)
+	if a.fails == "" {
+		r.message = append(r.message, p.healthy...)
+	} else {
+		r.message = append(r.message, encode(&protobufs.AgentToServer{Health: health(a.fails)})...)
+	}
 	if list {
 		r.message = append(r.message, p.components...)
 	}

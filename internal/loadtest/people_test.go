@@ -169,6 +169,15 @@ func (p *people) read(ctx context.Context, path string, into any) error {
 	return err
 }
 
+// requireFailing asserts that as many agents are told to fail as do.
+func requireFailing(b *testing.B, web string, n int) {
+	b.Helper()
+	p := &people{b: b, web: "http://" + web, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	var list struct{ Total int }
+	require.NoError(b, p.read(context.Background(), "/api/v1/agents?q=status:unhealthy&limit=1", &list))
+	require.Equal(b, n, list.Total, "agents that are unhealthy, by the API")
+}
+
 // awaitShown returns when all these texts were told, and how long each took since then.
 func (p *people) awaitShown(since map[string]time.Time) []time.Duration {
 	p.b.Helper()

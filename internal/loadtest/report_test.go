@@ -20,7 +20,8 @@ const variants = 8
 // parts is what the agents of one variant tell alike, encoded. A message is made of it by adding what is an agent's
 // own: in protobuf the parts of a message may stand one after the other.
 type parts struct {
-	state      []byte // capabilities, health, config, the hash of the components
+	state      []byte // capabilities, config, the hash of the components
+	healthy    []byte // the health of one that is well
 	components []byte // the components themselves
 }
 
@@ -34,12 +35,12 @@ func newParts() (out [variants]parts) {
 				protobufs.AgentCapabilities_AgentCapabilities_ReportsEffectiveConfig |
 				protobufs.AgentCapabilities_AgentCapabilities_ReportsHeartbeat |
 				protobufs.AgentCapabilities_AgentCapabilities_ReportsAvailableComponents),
-			Health: health(""),
 			EffectiveConfig: &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
 				ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: []byte(config(v)), ContentType: "text/yaml"}},
 			}},
 			AvailableComponents: &protobufs.AvailableComponents{Hash: list.GetHash()},
 		})
+		out[v].healthy = encode(&protobufs.AgentToServer{Health: health("")})
 		out[v].components = encode(&protobufs.AgentToServer{AvailableComponents: list})
 	}
 	return out

@@ -34,6 +34,7 @@ import (
 // Roles of the processes that are measured.
 const (
 	roleFleetview = "fleetview"
+	roleMemory    = "fleetview-without-database"
 	roleOpAMPGo   = "opamp-go"
 )
 
@@ -53,8 +54,8 @@ const (
 
 func TestMain(m *testing.M) {
 	switch measured.Role() {
-	case roleFleetview:
-		serveFleetview()
+	case roleFleetview, roleMemory:
+		serveFleetview(measured.Role() == roleFleetview)
 	case roleOpAMPGo:
 		serveOpAMPGo()
 	default:
@@ -62,18 +63,21 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// serveFleetview is the extension as the distribution runs it: of a configuration, with its database, its listeners
-// and its metrics.
-func serveFleetview() {
+// serveFleetview is the extension as the distribution runs it: of a configuration, with its database unless it has
+// none, its listeners and its metrics.
+func serveFleetview(database bool) {
 	ctx := context.Background()
 	telemetry := componenttest.NewTelemetry()
 	factory := opampserverextension.NewFactory()
 	cfg := factory.CreateDefaultConfig()
-	err := confmap.NewFromStringMap(map[string]any{
-		"agents":   map[string]any{"endpoint": os.Getenv(agentsEnv)},
-		"web":      map[string]any{"endpoint": os.Getenv(webEnv)},
-		"database": map[string]any{"path": os.Getenv(databaseEnv)},
-	}).Unmarshal(cfg)
+	text := map[string]any{
+		"agents": map[string]any{"endpoint": os.Getenv(agentsEnv)},
+		"web":    map[string]any{"endpoint": os.Getenv(webEnv)},
+	}
+	if database {
+		text["database"] = map[string]any{"path": os.Getenv(databaseEnv)}
+	}
+	err := confmap.NewFromStringMap(text).Unmarshal(cfg)
 	if err != nil {
 		panic(err)
 	}
@@ -89,11 +93,14 @@ func serveFleetview() {
 	measured.Serve(measured.Settings{
 		Addr: os.Getenv(agentsEnv),
 		Counts: func() map[string]int64 {
-			return map[string]int64{
-				countConnected:  read(telemetry, "opamp_server_agents", "liveness", "connected"),
-				countStatements: read(telemetry, "opamp_server_database_statements", "", ""),
-				countAsked:      read(telemetry, "opamp_server_full_state_requests", "", ""),
+			counts := map[string]int64{
+				countConnected: read(telemetry, "opamp_server_agents", "liveness", "connected"),
+				countAsked:     read(telemetry, "opamp_server_full_state_requests", "", ""),
 			}
+			if database {
+				counts[countStatements] = read(telemetry, "opamp_server_database_statements", "", "")
+			}
+			return counts
 		},
 	})
 	if err := ext.Shutdown(ctx); err != nil {
