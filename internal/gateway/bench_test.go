@@ -17,12 +17,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +31,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
+	"github.com/otel-fleetview/fleetview/internal/opamptest/measured"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -57,20 +54,17 @@ func offences() []int {
 }
 
 const (
-	childEnv    = "GATEWAY_BENCH_CHILD" // server, gateway, gateway_tls or huge
 	upstreamEnv = "GATEWAY_BENCH_UPSTREAM"
 	filesEnv    = "GATEWAY_BENCH_FILES"
 	recordEnv   = "GATEWAY_BENCH_RECORD" // of the server: it keeps which messages it had
 	addrEnv     = "GATEWAY_BENCH_ADDR"   // of the server; empty: a free port. Of huge: where to
 )
 
-// child is another process, which serves and tells what that costs it.
+// child is another process: server, gateway, gateway_tls or huge.
 type child struct {
-	b     *testing.B
-	cmd   *exec.Cmd
-	ask   io.WriteCloser
-	lines *bufio.Scanner
-	addr  string
+	*measured.Child
+	b    *testing.B
+	addr string
 }
 
 // cost is what a process has used so far, and holds now.
@@ -132,43 +126,25 @@ func pushMuch(c types.Connection) {
 
 func startChild(b *testing.B, role string, env ...string) *child {
 	b.Helper()
-	c := &child{b: b, cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(append(os.Environ(), childEnv+"="+role), env...)
-	c.cmd.Stderr = os.Stderr
-	var err error
-	c.ask, err = c.cmd.StdinPipe()
-	require.NoError(b, err)
-	out, err := c.cmd.StdoutPipe()
-	require.NoError(b, err)
-	require.NoError(b, c.cmd.Start())
-	b.Cleanup(func() { _ = c.ask.Close(); _ = c.cmd.Wait() })
-	c.lines = bufio.NewScanner(out)
-	c.lines.Buffer(nil, 64<<20)
-	require.True(b, c.lines.Scan())
-	c.addr = c.lines.Text()
-	return c
+	c := measured.Start(b, role, env...)
+	return &child{Child: c, b: b, addr: c.Addr}
 }
 
 // measure asks for the cost; collected also frees what can be freed.
-func (c *child) measure(collected bool) (m cost) {
+func (c *child) measure(collected bool) cost {
 	c.b.Helper()
-	word := "count"
+	ask := c.Count
 	if collected {
-		word = "collect"
+		ask = c.Collect
 	}
-	_, err := fmt.Sscan(c.tell(word), &m.rss, &m.peak, &m.cpu, &m.mallocs, &m.goodbyes, &m.agents)
-	require.NoError(c.b, err)
-	return m
+	m := ask()
+	return cost{
+		rss: m.RSS, peak: m.Peak, cpu: m.CPU, mallocs: m.Mallocs, goodbyes: m.Counts["goodbyes"], agents: m.Counts["agents"],
+	}
 }
 
 // tell says a word and returns the answer.
-func (c *child) tell(word string) string {
-	c.b.Helper()
-	_, err := io.WriteString(c.ask, word+"\n")
-	require.NoError(c.b, err)
-	require.True(c.b, c.lines.Scan(), "it has gone")
-	return c.lines.Text()
-}
+func (c *child) tell(word string) string { return c.Ask(word) }
 
 // serveMeasured is a child's life.
 func serveMeasured(role string) {
@@ -176,12 +152,11 @@ func serveMeasured(role string) {
 	var g *Gateway
 	switch role {
 	case "huge":
-		fmt.Println(os.Getenv(addrEnv))
-		for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+		measured.Serve(measured.Settings{Addr: os.Getenv(addrEnv), Ask: func(words string) string {
 			size, rate := 0, 0
-			_, _ = fmt.Sscan(asked.Text(), &size, &rate)
-			fmt.Println(sendHuge(os.Getenv(addrEnv), size<<20, rate<<20))
-		}
+			_, _ = fmt.Sscan(words, &size, &rate)
+			return fmt.Sprint(sendHuge(os.Getenv(addrEnv), size<<20, rate<<20))
+		}})
 		return
 	case "server":
 		keepsRecord := os.Getenv(recordEnv) != ""
@@ -242,63 +217,31 @@ func serveMeasured(role string) {
 			front.Start()
 		}
 	}
-	fmt.Println(front.Listener.Addr())
-	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
-		switch asked.Text() {
-		case "record":
-			fmt.Println(recorded())
-			continue
-		case "drain":
-			began := time.Now()
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			err := g.Shutdown(ctx)
-			cancel()
-			fmt.Println(time.Since(began).Seconds(), err)
-			continue
-		case "collect":
-			for range 3 { // a stack shrinks by half a collection
-				runtime.GC()
+	measured.Serve(measured.Settings{
+		Addr: front.Listener.Addr().String(),
+		Counts: func() map[string]int64 {
+			counts := map[string]int64{"goodbyes": goodbyes.Load()}
+			if g != nil {
+				counts["agents"] = g.Stats().Connections
 			}
-			debug.FreeOSMemory()
-		}
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		rss, peak := residentBytes()
-		agents := int64(0)
-		if g != nil {
-			agents = g.Stats().Connections
-		}
-		fmt.Println(rss, peak, int64(processCPU()), m.Mallocs, goodbyes.Load(), agents)
-	}
+			return counts
+		},
+		Ask: func(word string) string {
+			if word == "record" {
+				return recorded()
+			}
+			return drained(g)
+		},
+	})
 }
 
-// residentBytes are those now, and the most there ever were.
-func residentBytes() (now, most int64) {
-	status, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		switch name {
-		case "VmRSS":
-			now = kilobytes << 10
-		case "VmHWM":
-			most = kilobytes << 10
-		}
-	}
-	return now, most
-}
-
-// processCPU is the processor time of this process.
-func processCPU() time.Duration {
-	stat, _ := os.ReadFile("/proc/self/stat")
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // clock ticks of 100 Hz
+// drained shuts a gateway down and tells how long that took, in seconds, and what was wrong with it.
+func drained(g *Gateway) string {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := g.Shutdown(ctx)
+	return fmt.Sprint(time.Since(began).Seconds(), " ", err)
 }
 
 // leanAgent is as little of an agent as there can be: a connection, a frame to write, and
@@ -442,25 +385,25 @@ func paced(b *testing.B, agents []*leanAgent, rate int, length time.Duration) []
 // CPU, allocations and memory are those of the process that is named; what the server
 // behind the gateway uses is reported beside it.
 func BenchmarkCarry(b *testing.B) {
-	run := func(b *testing.B, measured, behind *child, trust *tls.Config) {
-		warm := fleetOf(b, 50, measured.addr, trust)
+	run := func(b *testing.B, target, behind *child, trust *tls.Config) {
+		warm := fleetOf(b, 50, target.addr, trust)
 		burst(b, warm, 20)
-		before := measured.measure(true)
+		before := target.measure(true)
 		n := benchAgents()
-		agents := fleetOf(b, n, measured.addr, trust)
-		idle := measured.measure(true)
+		agents := fleetOf(b, n, target.addr, trust)
+		idle := target.measure(true)
 		b.ReportMetric(float64(idle.rss-before.rss)/float64(n), "rss-B/agent")
 		b.ReportMetric(float64(idle.peak-before.rss)/float64(n), "peak-B/agent")
 		const rounds = 8
 		burst(b, agents, 1)
-		m0, s0 := measured.measure(false), cost{}
+		m0, s0 := target.measure(false), cost{}
 		if behind != nil {
 			s0 = behind.measure(false)
 		}
 		began := time.Now()
 		burst(b, agents, rounds)
 		elapsed := time.Since(began)
-		m1 := measured.measure(false)
+		m1 := target.measure(false)
 		trips := float64(n * rounds)
 		b.ReportMetric(float64(m1.cpu-m0.cpu)/trips/1000, "cpu-µs/rt")
 		b.ReportMetric(float64(m1.mallocs-m0.mallocs)/trips, "allocs/rt")
@@ -471,7 +414,7 @@ func BenchmarkCarry(b *testing.B) {
 		took := paced(b, agents, 2000, 5*time.Second)
 		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 		b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-		b.ReportMetric(float64(measured.measure(true).rss-before.rss)/float64(n), "rss-after-load-B/agent")
+		b.ReportMetric(float64(target.measure(true).rss-before.rss)/float64(n), "rss-after-load-B/agent")
 		b.ReportMetric(0, "ns/op")
 		hangUp(agents)
 	}

@@ -64,8 +64,7 @@ func BenchmarkServerKilledAndBack(b *testing.B) {
 		srv, gw := between(b)
 		agents := fleetOf(b, benchAgents(), gw.addr, nil)
 		time.Sleep(1200 * time.Millisecond) // agents at rest
-		require.NoError(b, srv.cmd.Process.Kill())
-		_ = srv.cmd.Wait()
+		srv.Kill()
 		time.Sleep(2400 * time.Millisecond)
 		_ = startChild(b, "server", addrEnv+"="+srv.addr)
 		came, lost := awaitFrames(b, agents, time.Now())

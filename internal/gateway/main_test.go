@@ -4,14 +4,15 @@
 package gateway
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/otel-fleetview/fleetview/internal/opamptest/measured"
 )
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv(childEnv); role != "" {
+	if role := measured.Role(); role != "" {
 		serveMeasured(role)
 		return
 	}

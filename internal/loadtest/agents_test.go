@@ -39,7 +39,6 @@ type fleet struct {
 	agents []*agent
 
 	told    atomic.Int64 // full states that were sent because the server asked
-	listed  atomic.Int64 // lists of components, likewise
 	delayed atomic.Int64 // connections that were refused with a time to come back after
 }
 
@@ -213,9 +212,6 @@ func (f *fleet) exchange(a *agent, r *room) error {
 			r.message = append(r.message, encode(&protobufs.AgentToServer{InstanceUid: a.uid.Bytes(), SequenceNum: a.seq})...)
 		default:
 			return nil
-		}
-		if list {
-			f.listed.Add(1)
 		}
 	}
 }

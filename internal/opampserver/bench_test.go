@@ -12,18 +12,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"runtime"
-	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/opamptest/measured"
 )
 
 // acknowledge is the least a Handler can do.
@@ -97,13 +93,13 @@ func BenchmarkHeartbeatRoundTrip(b *testing.B) {
 	defer func() { _ = nc.Close() }()
 	beat, answer := frame(true, opBinary, framed(b, message(1))), make([]byte, answerSize(b))
 	b.ReportAllocs()
-	cpu := processCPU()
+	cpu := measured.ProcessCPU()
 	for b.Loop() {
 		if err := roundTrip(nc, beat, answer); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
+	b.ReportMetric(float64(measured.ProcessCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
 }
 
 // Many connections at a time, as a fleet has them.
@@ -119,7 +115,7 @@ func BenchmarkHeartbeatRoundTripOf500Connections(b *testing.B) {
 	}
 	beat, size := frame(true, opBinary, framed(b, message(1))), answerSize(b)
 	b.ReportAllocs()
-	cpu := processCPU()
+	cpu := measured.ProcessCPU()
 	b.ResetTimer()
 	var all sync.WaitGroup
 	for i, nc := range conns {
@@ -134,7 +130,7 @@ func BenchmarkHeartbeatRoundTripOf500Connections(b *testing.B) {
 		})
 	}
 	all.Wait()
-	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
+	b.ReportMetric(float64(measured.ProcessCPU()-cpu)/float64(b.N), "cpu-ns/op(both-ends)")
 }
 
 // What a message that nobody asked for costs: alone, so that each finds the connection idle, and
@@ -159,7 +155,7 @@ func benchmarkSend(b *testing.B, burst int) {
 	message := framedReply(b, custom("x"))[1:]
 	frames := make([]byte, burst*(2+1+len(message)))
 	b.ReportAllocs()
-	cpu := processCPU()
+	cpu := measured.ProcessCPU()
 	for b.Loop() {
 		for range burst {
 			if err := s.SendEncoded(id, message); err != nil {
@@ -170,7 +166,7 @@ func benchmarkSend(b *testing.B, burst int) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(processCPU()-cpu)/float64(b.N*burst), "cpu-ns/message(both-ends)")
+	b.ReportMetric(float64(measured.ProcessCPU()-cpu)/float64(b.N*burst), "cpu-ns/message(both-ends)")
 }
 
 func BenchmarkReportOf50KBRoundTrip(b *testing.B) {
@@ -204,8 +200,6 @@ func BenchmarkConnectAndClose(b *testing.B) {
 	}
 }
 
-const childEnv = "OPAMPSERVER_BENCH_CHILD"
-
 // What a connection costs the server that has said its first words and is now idle:
 // resident memory of a process that holds nothing but the server, before and after.
 func BenchmarkIdleConnection(b *testing.B) {
@@ -220,25 +214,11 @@ func BenchmarkIdleConnection(b *testing.B) {
 
 func measureIdle(b *testing.B, phase string) {
 	const n = 2000
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childEnv+"=1")
-	child.Stderr = os.Stderr
-	ask, err := child.StdinPipe()
-	require.NoError(b, err)
-	out, err := child.StdoutPipe()
-	require.NoError(b, err)
-	require.NoError(b, child.Start())
-	defer func() { _ = ask.Close(); _ = child.Wait() }()
-	lines := bufio.NewScanner(out)
-	require.True(b, lines.Scan())
-	addr := lines.Text()
+	child := measured.Start(b, "server")
+	addr := child.Addr
 	measure := func() (rss, heapAndStack int64) {
-		_, err := io.WriteString(ask, "measure\n")
-		require.NoError(b, err)
-		require.True(b, lines.Scan())
-		_, err = fmt.Sscan(lines.Text(), &rss, &heapAndStack)
-		require.NoError(b, err)
-		return rss, heapAndStack
+		m := child.Collect()
+		return m.RSS, m.Heap + m.Stacks
 	}
 	first := map[string][]byte{"after_heartbeat": frame(true, opBinary, framed(b, message(1)))}
 	big := message(1)
@@ -266,8 +246,7 @@ func measureIdle(b *testing.B, phase string) {
 		}
 	}
 	if phase == "after_a_message" {
-		_, err := io.WriteString(ask, "send\n")
-		require.NoError(b, err)
+		require.Empty(b, child.Ask("send"))
 		unasked := make([]byte, 2+len(framedReply(b, custom("x"))))
 		for _, nc := range conns {
 			_, err := io.ReadFull(nc, unasked)
@@ -280,50 +259,16 @@ func measureIdle(b *testing.B, phase string) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// serveMeasured runs a server until its input ends, tells its memory and sends to everybody on
-// request.
+// serveMeasured runs a server that sends to everybody on request.
 func serveMeasured() {
 	s := New(Settings{}, acknowledge{})
 	front := httptest.NewServer(s)
-	fmt.Println(front.Listener.Addr())
-	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
-		if asked.Text() == "send" {
-			for _, c := range s.open() {
-				if err := s.Send(c.info.ID, custom("x")); err != nil {
-					panic(err)
-				}
+	measured.Serve(measured.Settings{Addr: front.Listener.Addr().String(), Ask: func(string) string {
+		for _, c := range s.open() {
+			if err := s.Send(c.info.ID, custom("x")); err != nil {
+				return err.Error()
 			}
-			continue
 		}
-		for range 3 { // a stack shrinks by half a collection
-			runtime.GC()
-		}
-		debug.FreeOSMemory()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		fmt.Println(residentBytes(), int64(m.HeapInuse+m.StackInuse))
-	}
-}
-
-func residentBytes() int64 {
-	status, _ := os.ReadFile("/proc/self/statm")
-	fields := strings.Fields(string(status))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
-}
-
-// processCPU is the processor time of this process, which holds both ends.
-func processCPU() time.Duration {
-	stat, _ := os.ReadFile("/proc/self/stat")
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // clock ticks of 100 Hz
+		return ""
+	}})
 }

@@ -4,14 +4,15 @@
 package opampserver
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/otel-fleetview/fleetview/internal/opamptest/measured"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
+	if measured.Role() != "" {
 		serveMeasured() // the server of BenchmarkIdleConnection, alone in its process
 		return
 	}

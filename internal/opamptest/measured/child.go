@@ -30,6 +30,9 @@ const (
 	wordEnough  = "enough"  // ends it
 )
 
+// maxAnswer bounds what a child answers to a word, in bytes.
+const maxAnswer = 64 << 20
+
 // Child is another process, which serves and tells what that costs it. It is owned by one goroutine.
 type Child struct {
 	Addr string // what it told first: where it serves
@@ -56,6 +59,7 @@ func Start(tb testing.TB, role string, env ...string) *Child {
 	require.NoError(tb, c.cmd.Start())
 	tb.Cleanup(c.Stop)
 	c.lines = bufio.NewScanner(out)
+	c.lines.Buffer(nil, maxAnswer)
 	require.True(tb, c.lines.Scan(), "the child ended before it served")
 	c.Addr = c.lines.Text()
 	return c
