@@ -106,7 +106,7 @@ func (r *Rules) newWalk() *walk {
 		provided: newGathering(),
 		env:      map[string]struct{}{},
 	}
-	w.scan = scanner{rules: r, config: true, names: make(map[string]meaning, 256), found: w.sure.add}
+	w.scan = scanner{rules: r, config: true, names: map[string]meaning{}, found: w.sure.add}
 	return w
 }
 
