@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -85,14 +86,31 @@ func mayHoldSecret(s string) bool {
 	return false
 }
 
-// parseDocuments parses text with at most budget values. In the trees, every scalar is its node, so that what is
+// budget bounds a tree, aliases followed: ten bytes of them can stand for all there is.
+type budget struct {
+	values int
+	bytes  int // of text
+}
+
+// spend takes one value of so many bytes from the budget, and reports whether that was left.
+func (b *budget) spend(bytes int) bool {
+	b.values--
+	b.bytes -= bytes
+	return b.values >= 0 && b.bytes >= 0
+}
+
+// maxAliased is how many bytes of text the aliases of a document may stand for.
+const maxAliased = 256 << 10
+
+// parseDocuments parses text with at most so many values. In the trees, every scalar is its node, so that what is
 // masked in a tree is masked in the document.
-func parseDocuments(s string, budget int) (docs []*yaml.Node, trees []any, err error) {
+func parseDocuments(s string, values int) (docs []*yaml.Node, trees []any, err error) {
 	defer func() {
 		if r := recover(); r != nil { // text of any origin meets a large parser
 			err = fmt.Errorf("parse: %v", r)
 		}
 	}()
+	left := budget{values: values, bytes: 2*len(s) + maxAliased} // a tab is two spaces here
 	decoder := yaml.NewDecoder(strings.NewReader(strings.ReplaceAll(s, "\t", "  ")))
 	for range maxDocuments {
 		doc := &yaml.Node{}
@@ -101,7 +119,7 @@ func parseDocuments(s string, budget int) (docs []*yaml.Node, trees []any, err e
 		} else if err != nil {
 			return nil, nil, err
 		}
-		tree, err := treeOf(doc, 0, &budget)
+		tree, err := treeOf(doc, 0, &left)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -124,8 +142,8 @@ func printDocuments(docs []*yaml.Node) (string, error) {
 }
 
 // treeOf turns a node into what confmap would make of it, but for its scalars.
-func treeOf(n *yaml.Node, depth int, budget *int) (any, error) {
-	if *budget--; *budget < 0 || depth > maxDepth {
+func treeOf(n *yaml.Node, depth int, left *budget) (any, error) {
+	if !left.spend(len(n.Value)) || depth > maxDepth {
 		return nil, errTooMuch
 	}
 	switch n.Kind {
@@ -133,16 +151,16 @@ func treeOf(n *yaml.Node, depth int, budget *int) (any, error) {
 		if len(n.Content) != 1 || n.Content[0].Kind == yaml.ScalarNode {
 			return nil, errors.New("no map and no list")
 		}
-		return treeOf(n.Content[0], depth+1, budget)
+		return treeOf(n.Content[0], depth+1, left)
 	case yaml.AliasNode:
-		return treeOf(n.Alias, depth+1, budget)
+		return treeOf(n.Alias, depth+1, left)
 	case yaml.SequenceNode:
 		if isMaskNode(n) {
 			return nil, nil
 		}
 		list := make([]any, 0, len(n.Content))
 		for _, c := range n.Content {
-			v, err := treeOf(c, depth+1, budget)
+			v, err := treeOf(c, depth+1, left)
 			if err != nil {
 				return nil, err
 			}
@@ -150,7 +168,7 @@ func treeOf(n *yaml.Node, depth int, budget *int) (any, error) {
 		}
 		return list, nil
 	case yaml.MappingNode:
-		return mapOf(n, depth, budget)
+		return mapOf(n, depth, left)
 	default:
 		return n, nil
 	}
@@ -162,20 +180,34 @@ func isMaskNode(n *yaml.Node) bool {
 	return n.Style&yaml.FlowStyle != 0 && len(n.Content) == 1 && "["+n.Content[0].Value+"]" == Mask
 }
 
-func mapOf(n *yaml.Node, depth int, budget *int) (any, error) {
+// mapOf turns a map into one. A key that stands there more than once gets a tail for each, of separators, so that the name
+// means the same. Tails are as long as a number's digits: among a hundred thousand keys of one name none is long, and
+// none is looked for.
+func mapOf(n *yaml.Node, depth int, left *budget) (any, error) {
 	m := make(map[string]any, len(n.Content)/2)
+	var again map[string]uint // by key: how many tails it has used up; nil until there is one
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		v, err := treeOf(n.Content[i+1], depth+1, budget)
+		v, err := treeOf(n.Content[i+1], depth+1, left)
 		if err != nil {
 			return nil, err
 		}
 		key := n.Content[i].Value
+		if _, taken := m[key]; taken && again == nil {
+			again = map[string]uint{}
+		}
 		for _, taken := m[key]; taken; _, taken = m[key] {
-			key += " " // a separator: the name means the same
+			name := n.Content[i].Value
+			again[name]++
+			key = name + tail(again[name])
 		}
 		m[key] = v
 	}
 	return m, nil
+}
+
+// tail writes a number in binary, with a space for 0 and a dash for 1.
+func tail(n uint) string {
+	return strings.NewReplacer("0", " ", "1", "-").Replace(strconv.FormatUint(uint64(n), 2))
 }
 
 // node masks the scalar of a parsed document in its place.

@@ -6,6 +6,7 @@ package redact
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -76,4 +77,35 @@ func TestEmbeddedConfigurationsAreBounded(t *testing.T) {
 
 	long := "password: hunter22\n" + strings.Repeat("a: b\n", maxEmbedded/5)
 	assert.NotContains(t, rules.Config(map[string]any{"a": long}, nil).Config["a"], "hunter22", "too long to be parsed")
+}
+
+// What costs more than its length would let one agent keep a processor busy, or fill the memory. Each of these took minutes
+// or gigabytes once.
+func TestDocumentsCostWhatTheirLengthSays(t *testing.T) {
+	const size = 1 << 20
+	for name, in := range map[string]string{
+		"one key again and again": strings.Repeat("x: y\n", size/5),
+		"in JSON":                 "{" + strings.Repeat(`"x":1,`, size/6) + `"password": "hunter22"}`,
+		"aliases of a long text":  "a: &a " + strings.Repeat("http://u:p@h ", size/40) + "\n" + strings.Repeat("b: *a\n", size/10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			out, _, _ := mustRules(t, Options{}).Document(in)
+			runtime.ReadMemStats(&after)
+			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<30))
+			assert.NotContains(t, out, "hunter22")
+			assert.NotContains(t, out, "u:p@")
+		})
+	}
+}
+
+func TestKeysThatStandThereMoreThanOnceMeanTheSame(t *testing.T) {
+	out, masked, _ := mustRules(t, Options{}).Document(strings.Repeat("password: hunter22\n", 300) + "\"password -\": hunter22\n")
+	assert.NotContains(t, out, "hunter22")
+	assert.Equal(t, 301, masked)
+
+	_, trees, err := parseDocuments(strings.Repeat("x: y\n", 5), 100)
+	require.NoError(t, err)
+	assert.Len(t, trees[0], 5)
 }
