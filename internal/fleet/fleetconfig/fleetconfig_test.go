@@ -165,9 +165,17 @@ func TestOtherConfigs(t *testing.T) {
 	long += strings.Repeat(strings.Repeat(" ", 40)+"- x\n", 10_000)
 	assert.Contains(t, examine(t, long).Problem, "bigger than is read")
 	assert.Contains(t, examine(t, strings.Repeat("a: 1\n", 100_000)).Problem, "bigger than is read")
+	echo := "a: &a " + strings.Repeat("x1y ", 16_000) + "\n" + strings.Repeat("b: *a\n", 25_000) // 1.6 GB, once
+	assert.Contains(t, examine(t, echo).Problem, "bigger than is read")
 	merged := examine(t, "base: &b {x: 1}\nexporters:\n  otlp:\n    <<: *b\n    y: 2\n")
 	assert.Empty(t, merged.Problem)
 	assert.Equal(t, []string{"exporter:otlp"}, merged.Components)
+
+	tree, err := Parse("a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {x: 0, <<: [*a, *b]}\n")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"x", "y", "z"}, tree.Get("c").Keys, "what comes first counts")
+	assert.Equal(t, "0", tree.Get("c", "x").Text)
+	assert.Equal(t, "1", tree.Get("c", "y").Text)
 }
 
 func TestRawIsNoSecondConfig(t *testing.T) {

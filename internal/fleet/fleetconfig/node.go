@@ -27,6 +27,7 @@ type Node struct {
 const (
 	maxExamined = 256 << 10 // bytes of text; configs have a hundredth of that
 	maxNodes    = 200_000
+	maxText     = 2 * maxExamined // bytes of all keys and scalars, aliases followed
 	maxDepth    = 64
 )
 
@@ -48,14 +49,20 @@ func Parse(body string) (*Node, error) {
 	if len(doc.Content) == 0 {
 		return &Node{}, nil
 	}
-	b := builder{room: maxNodes}
+	b := builder{room: maxNodes, text: maxText}
 	return b.node(doc.Content[0], 0)
 }
 
-type builder struct{ room int }
+// builder makes a tree. Ten bytes of aliases can stand for all there is, so what it makes is bounded.
+type builder struct {
+	room int // nodes
+	text int // bytes
+}
 
 func (b *builder) node(y *yaml.Node, depth int) (*Node, error) {
-	if b.room--; b.room < 0 || depth > maxDepth {
+	b.room--
+	b.text -= len(y.Value)
+	if b.room < 0 || b.text < 0 || depth > maxDepth {
 		return nil, ErrTooBig
 	}
 	n := &Node{Line: y.Line}
@@ -94,18 +101,34 @@ func (b *builder) mapping(n *Node, y *yaml.Node, depth int) error {
 			merged = append(append(merged, value), value.Items...)
 			continue
 		}
+		if b.text -= len(key.Value); b.text < 0 {
+			return ErrTooBig
+		}
 		n.Keys = append(n.Keys, key.Value)
 		n.Values = append(n.Values, value)
 	}
-	for _, m := range merged {
+	n.merge(merged)
+	return nil
+}
+
+// merge adds what others have and n has not; the first of them counts.
+func (n *Node) merge(others []*Node) {
+	if len(others) == 0 {
+		return
+	}
+	has := make(map[string]bool, len(n.Keys))
+	for _, k := range n.Keys {
+		has[k] = true
+	}
+	for _, m := range others {
 		for i, k := range m.Keys {
-			if n.Get(k) == nil {
+			if !has[k] {
+				has[k] = true
 				n.Keys = append(n.Keys, k)
 				n.Values = append(n.Values, m.Values[i])
 			}
 		}
 	}
-	return nil
 }
 
 // Get is the value of a key on the way down, or nil. It works on nil.
