@@ -27,7 +27,7 @@ const (
 	EventInstanceUID EventKind = "instance_uid" // From one instance UID To another; Detail says why
 	EventDuplicate   EventKind = "duplicate"    // two live agents used one instance UID; To is what one of them was given
 	EventRetired     EventKind = "retired"      // forgotten; Detail says why
-	EventServer      EventKind = "server"       // the server itself; To is "started", "stopped" or "resumed"
+	EventServer      EventKind = "server"       // the server itself; To is "started", "stopped" or "resumed", From the time at which it fell asleep
 	EventGap         EventKind = "gap"          // To so many events before this one could not be kept
 )
 

@@ -54,7 +54,7 @@ func (f *Fleet) noticeOutageLocked(now time.Time) {
 	}
 	f.resumed, f.woke = now, now
 	f.recordLocked(Event{
-		At: now, Kind: EventServer, To: "resumed",
+		At: now, Kind: EventServer, From: last.UTC().Format(time.RFC3339Nano), To: "resumed",
 		Detail: "it stood still for " + now.Sub(last).Round(time.Second).String(),
 	})
 }

@@ -101,9 +101,20 @@ func (f *Fleet) succeedLocked(rec, gone *record, now time.Time) {
 		At: now, UID: next.UID, Logical: next.Logical, Kind: EventInstanceUID,
 		From: gone.agent.UID.String(), To: next.UID.String(), Detail: "the same by its attributes, after another start",
 	})
+	f.recordLocked(next.turned(gone.agent, now)...)
 	f.stats.Succeeded++
 	f.forgetLocked(gone)
 	f.publishLocked(rec, &next, ChangedLineage)
+}
+
+// turned tells what is another with a, which came in the place of gone. To the row that they are it is a change like any
+// other: a roll-out to pods gives each of them a successor.
+func (a *Agent) turned(gone *Agent, now time.Time) []Event {
+	out := a.versionSteps(gone, ChangedDescription|ChangedConfig|ChangedComponents, nil, now)
+	for i := range out {
+		out[i].bound()
+	}
+	return out
 }
 
 // settleDepartedLocked gives up on those who have been gone for long enough.

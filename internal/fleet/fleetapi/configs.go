@@ -51,6 +51,7 @@ type finding struct {
 	Rule  string `json:"rule"`
 	Place string `json:"place"`
 	Help  string `json:"help"`
+	Note  string `json:"note"`
 }
 
 // shownConfig is the answer to GET /api/v1/configs/{hash}.
@@ -110,7 +111,7 @@ func configTerm(id string) string { return fleetquery.Is(fleetquery.FacetConfig,
 func newFindings(list []fleetconfig.Finding) []finding {
 	out := make([]finding, 0, len(list))
 	for _, f := range list {
-		one := finding{Rule: f.Rule, Place: f.Place}
+		one := finding{Rule: f.Rule, Place: f.Place, Note: f.Note}
 		for _, rule := range fleetconfig.Rules() {
 			if rule.ID == f.Rule {
 				one.Help = rule.Help

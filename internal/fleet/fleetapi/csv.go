@@ -9,6 +9,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +76,14 @@ func csvTime(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-var agentColumns = []csvColumn[*fleet.Agent]{
+// agentColumns are those of the list, as of now.
+func agentColumns(now time.Time) []csvColumn[*fleet.Agent] {
+	return append(slices.Clone(timelessColumns), csvColumn[*fleet.Agent]{
+		"flaps", func(a *fleet.Agent) string { return strconv.Itoa(a.Flaps(now)) },
+	})
+}
+
+var timelessColumns = []csvColumn[*fleet.Agent]{
 	{"instance_uid", func(a *fleet.Agent) string { return a.UID.String() }},
 	{"service_name", (*fleet.Agent).ServiceName},
 	{"service_version", (*fleet.Agent).ServiceVersion},
@@ -90,7 +99,7 @@ var agentColumns = []csvColumn[*fleet.Agent]{
 		}
 		return strings.Join(a.Problems[0].Path, " ")
 	}},
-	{"error", func(a *fleet.Agent) string { return summarize(a).LastError }},
+	{"error", lastError},
 	{"config_hash", func(a *fleet.Agent) string {
 		if a.Config == nil {
 			return ""
@@ -101,4 +110,6 @@ var agentColumns = []csvColumn[*fleet.Agent]{
 	{"remote_address", func(a *fleet.Agent) string { return a.RemoteAddr }},
 	{"first_seen", func(a *fleet.Agent) string { return csvTime(a.FirstSeen) }},
 	{"last_seen", func(a *fleet.Agent) string { return csvTime(a.LastSeen) }},
+	{"logical", func(a *fleet.Agent) string { return a.Logical }},
+	{"runs", func(a *fleet.Agent) string { return strconv.Itoa(a.Runs) }},
 }

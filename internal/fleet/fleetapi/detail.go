@@ -84,7 +84,7 @@ type component struct {
 
 func (a *API) showAgent(w http.ResponseWriter, r *http.Request) {
 	if agent, ok := a.find(w, r); ok {
-		d := newDetail(agent)
+		d := newDetail(agent, a.now())
 		d.Behind = newGatewayRefs(a.fleet.Behind(agent.UID))
 		answer(w, http.StatusOK, d)
 	}
@@ -104,9 +104,9 @@ func (a *API) find(w http.ResponseWriter, r *http.Request) (*fleet.Agent, bool) 
 	return agent, ok
 }
 
-func newDetail(a *fleet.Agent) detail {
+func newDetail(a *fleet.Agent, now time.Time) detail {
 	d := detail{
-		summary:             summarize(a),
+		summary:             summarize(a, now),
 		SequenceNum:         a.Seq,
 		Capabilities:        append([]string{}, a.Capabilities.Names()...),
 		CustomCapabilities:  append([]string{}, a.CustomCapabilities...),

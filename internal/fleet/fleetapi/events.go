@@ -222,18 +222,19 @@ func (s *stream) tellAgents(d fleet.Delta) error {
 			return err
 		}
 	}
+	now := time.Now()
 	removed := make([]string, 0, len(d.Removed))
 	for _, uid := range d.Removed {
 		removed = append(removed, uid.String())
 	}
 	for len(d.Agents) > agentsPerEvent {
-		batch := changed{Agents: summaries(d.Agents[:agentsPerEvent]), Removed: removed}
+		batch := changed{Agents: summaries(d.Agents[:agentsPerEvent], now), Removed: removed}
 		if err := s.write(event("agents", "", batch)); err != nil {
 			return err
 		}
 		d.Agents, removed = d.Agents[agentsPerEvent:], removed[:0]
 	}
-	return s.write(event("agents", d.Position.String(), changed{Agents: summaries(d.Agents), Removed: removed}))
+	return s.write(event("agents", d.Position.String(), changed{Agents: summaries(d.Agents, now), Removed: removed}))
 }
 
 // event is one event in the format of the HTML standard. JSON has no raw newline, so one line of data does.

@@ -71,11 +71,11 @@ func (a *API) listAgents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if asCSV {
-		writeCSV(w, "agents", agentColumns, page.Agents)
+		writeCSV(w, "agents", agentColumns(list.Now), page.Agents)
 		return
 	}
 	answer(w, http.StatusOK, listed{
-		Agents:     summaries(page.Agents),
+		Agents:     summaries(page.Agents, list.Now),
 		Query:      list.Query.String(),
 		Total:      page.Total,
 		Known:      page.Known,

@@ -209,7 +209,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	f, _ := newTestAPI(t, fullReport(1, "gateway"))
 	agents, _ := f.Agents()
 	for name, data := range map[string]any{
-		"AgentsEvent":  changed{Agents: summaries(agents), Removed: []string{"x"}},
+		"AgentsEvent":  changed{Agents: summaries(agents, apiNow), Removed: []string{"x"}},
 		"ChangedEvent": moved{Version: 3},
 	} {
 		raw, err := json.Marshal(data)

@@ -359,7 +359,7 @@ func TestCSV(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(w.Body.String()), "\n")
 	require.Len(t, lines, 3)
 	assert.Equal(t, "instance_uid,service_name,service_version,host_name,condition,condition_since,liveness,liveness_since,"+
-		"problems,first_problem,error,config_hash,transport,remote_address,first_seen,last_seen", lines[0])
+		"problems,first_problem,error,config_hash,transport,remote_address,first_seen,last_seen,logical,runs,flaps", lines[0])
 	assert.Contains(t, lines[1], `,"gate,way",1.2.3,node-1,unhealthy,2026-03-04T05:06:07Z,`)
 	assert.Contains(t, lines[2], `,"'=HYPERLINK(""http://evil"")",`)
 

@@ -47,15 +47,15 @@ type problem struct {
 	Since    time.Time `json:"since"`
 }
 
-func summaries(agents []*fleet.Agent) []summary {
+func summaries(agents []*fleet.Agent, now time.Time) []summary {
 	out := make([]summary, 0, len(agents))
 	for _, a := range agents {
-		out = append(out, summarize(a))
+		out = append(out, summarize(a, now))
 	}
 	return out
 }
 
-func summarize(a *fleet.Agent) summary {
+func summarize(a *fleet.Agent, now time.Time) summary {
 	s := summary{
 		InstanceUID:    a.UID.String(),
 		ServiceName:    a.ServiceName(),
@@ -73,21 +73,30 @@ func summarize(a *fleet.Agent) summary {
 		Logical:        a.Logical,
 		Runs:           a.Runs,
 		KnownSince:     a.KnownSince.UTC(),
-		Flaps:          a.Flaps(time.Now()),
+		Flaps:          a.Flaps(now),
 		Version:        a.Version,
 	}
+	s.LastError = lastError(a)
 	if h := a.Health; h != nil {
-		s.Healthy, s.Status, s.LastError = &h.Healthy, h.Status, h.LastError
+		s.Healthy, s.Status = &h.Healthy, h.Status
 		s.StatusSince = knownTime(h.Since)
 	}
 	if len(a.Problems) > 0 {
 		first := newProblem(a.Problems[0])
 		s.FirstProblem = &first
-		if s.LastError == "" {
-			s.LastError = first.Error
-		}
 	}
 	return s
+}
+
+// lastError is the agent's own, or else that of its first problem.
+func lastError(a *fleet.Agent) string {
+	if a.Health != nil && a.Health.LastError != "" {
+		return a.Health.LastError
+	}
+	if len(a.Problems) > 0 {
+		return a.Problems[0].Error
+	}
+	return ""
 }
 
 func newProblem(p fleet.Problem) problem {

@@ -5,6 +5,7 @@ package fleetconfig
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -106,8 +107,31 @@ func keysOf(lines []string, o DiffOptions) []string {
 			}
 			named = key == "key" && isIdentity(value)
 		}
+		if strings.Contains(content, "{") {
+			out[i] = withoutInstances(out[i])
+		}
 	}
 	return out
+}
+
+// An attribute in a map that stands on one line: its value after a key that differs between instances, and the value
+// of an item that names such a key.
+var (
+	inlineKey   = regexp.MustCompile(`([{,]\s*)(["']?)([\w.]+)(["']?\s*:\s*)("[^"]*"|'[^']*'|[^\s,{}\[\]]+)`)
+	inlineNamed = regexp.MustCompile(`\bkey["']?\s*:\s*["']?([\w.]+)`)
+)
+
+// withoutInstances takes what differs between instances out of the maps on a line.
+func withoutInstances(l string) string {
+	named := inlineNamed.FindStringSubmatch(l)
+	isNamed := named != nil && isIdentity(named[1])
+	return inlineKey.ReplaceAllStringFunc(l, func(pair string) string {
+		m := inlineKey.FindStringSubmatch(pair)
+		if isIdentity(m[3]) || (isNamed && m[3] == "value") {
+			return m[1] + m[2] + m[3] + m[4] + anyInstance
+		}
+		return pair
+	})
 }
 
 func splitKeyOf(content string) (key, value string, ok bool) {

@@ -311,6 +311,39 @@ func TestCompareIgnoresWhatIsVolatile(t *testing.T) {
 	assert.Equal(t, 5, Compare(plain, other, DiffOptions{}).Added)
 }
 
+func TestCompareIgnoresWhatIsVolatileOnOneLine(t *testing.T) {
+	same := func(from, to string) {
+		t.Helper()
+		assert.Empty(t, Compare(from, to, DiffOptions{IgnoreVolatile: true}).Hunks, to)
+	}
+	same("resource: {host.name: web-1, team: shop}", "resource: {host.name: web-2, team: shop}")
+	same("resource: {team: shop, service.instance.id: 'a b'}", "resource: {team: shop, service.instance.id: c}")
+	same(`resource: {"host.name": "web, 1"}`, `resource: {"host.name": "db"}`)
+	same("- {key: host.name, value: web-1, action: upsert}", "- {key: host.name, value: web-2, action: upsert}")
+	same("- {value: web-1, key: host.name}", "- {value: web-2, key: host.name}")
+	for _, other := range []string{
+		"- {key: team, value: bank}", "- {key: host.name, value: web-1, action: insert}", "- {key: host.name}",
+	} {
+		assert.NotEmpty(t, Compare("- {key: team, value: shop}", other, DiffOptions{IgnoreVolatile: true}).Hunks, other)
+	}
+}
+
+func TestWhatUpstreamGaveUpIsFound(t *testing.T) {
+	f := examine(t, "receivers:\n  opencensus/2:\n    logging: {loki: 1}\nprocessors:\n  servicegraph:\n    latency: 1\n"+
+		"exporters:\n  logging:\n    verbosity: detailed\n  skywalking:\n    x: 1\n  debug:\n    verbosity: basic\n  sapm:\n    x: 1\n")
+	assert.Equal(t, []Finding{
+		{ruleRemoved, "receivers::opencensus/2", "removed upstream in 0.134.0; use the otlp receiver"},
+		{ruleRemoved, "exporters::logging", "removed upstream in 0.111.0; use the debug exporter"},
+		{ruleRemoved, "exporters::skywalking", "removed upstream"},
+		{ruleDeprecated, "processors::servicegraph", "deprecated upstream; use the servicegraph connector"},
+		{ruleDeprecated, "exporters::sapm", "deprecated upstream; use the otlphttp exporter"},
+	}, f.Findings)
+	for name := range deprecations {
+		kind, _, _ := strings.Cut(name, ":")
+		assert.Contains(t, []string{"receiver", "processor", "exporter", "connector", "extension"}, kind)
+	}
+}
+
 // patch applies a diff, as a check of it.
 func patch(t *testing.T, from string, d Diff) string {
 	var out []string

@@ -14,6 +14,8 @@ type Finding struct {
 	Rule string
 	// Place is the path to it, in the Collector's way: exporters::otlp::tls::insecure.
 	Place string
+	// Note says more than the rule does, where there is more to say.
+	Note string
 }
 
 // Rule of the lint.
@@ -35,6 +37,8 @@ const (
 	ruleLateLimiter = "memory-limiter-not-first"
 	ruleDebug       = "debug-exporter"
 	ruleDebugLog    = "debug-log"
+	ruleRemoved     = "removed-component"
+	ruleDeprecated  = "deprecated-component"
 )
 
 var rules = []Rule{
@@ -42,8 +46,10 @@ var rules = []Rule{
 	{rulePlaintext, "Data is sent to another host without TLS. Set tls, or use an https endpoint."},
 	{ruleSkipVerify, "The certificate of the other side is not verified, so anybody may be it. Give ca_file instead."},
 	{ruleListensAll, "It listens on every interface. Give the address of the one that is meant."},
+	{ruleRemoved, "Newer distributions of the Collector don't have this component, so this collector can't be updated as it is configured."},
 	{ruleNoLimiter, "A pipeline has no memory_limiter: when the other side is slow, the collector may be killed for its memory."},
 	{ruleLateLimiter, "memory_limiter is not the first processor of its pipeline, so what comes before it is not limited."},
+	{ruleDeprecated, "The Collector's maintainers have deprecated this component: a later version will come without it."},
 	{ruleDebug, "A pipeline writes its data to the log. That is for a try, not for ever."},
 	{ruleDebugLog, "The collector logs at debug level."},
 }
@@ -80,6 +86,7 @@ func (l *linter) report(rule string, e entry) {
 
 func (l *linter) look(e entry) {
 	section, id := e.section()
+	l.lookAtType(section, id, e)
 	switch section {
 	case "exporters":
 		if id != "" {
@@ -141,15 +148,15 @@ func (l *linter) conclude() {
 		if processors, ok := l.pipelines[name]; ok {
 			switch i := slices.Index(processors, "memory_limiter"); {
 			case i < 0:
-				l.found = append(l.found, Finding{ruleNoLimiter, name})
+				l.found = append(l.found, Finding{Rule: ruleNoLimiter, Place: name})
 			case i > 0:
-				l.found = append(l.found, Finding{ruleLateLimiter, name + "::processors"})
+				l.found = append(l.found, Finding{Rule: ruleLateLimiter, Place: name + "::processors"})
 			}
 			continue
 		}
 		endpoint := l.endpoints[name]
 		if (l.insecure[name] || strings.HasPrefix(endpoint, "http://")) && isElsewhere(endpoint) {
-			l.found = append(l.found, Finding{rulePlaintext, "exporters::" + name})
+			l.found = append(l.found, Finding{Rule: rulePlaintext, Place: "exporters::" + name})
 		}
 	}
 }

@@ -135,6 +135,12 @@ func completeValue(t Term, prefix, list string, w word, cursor int, rest Query, 
 			counts = append(counts, Count{Value: known})
 		}
 	}
+	if d.compare == compareNumber {
+		counts = nil
+		for _, n := range d.Words {
+			counts = append(counts, Count{Value: n, Count: -1})
+		}
+	}
 	if d.compare == compareAge {
 		counts = nil
 		for _, age := range []string{"<10m", "<1h", ">1h", "<1d", ">1d", ">1w"} {
@@ -144,7 +150,7 @@ func completeValue(t Term, prefix, list string, w word, cursor int, rest Query, 
 	out := make([]Suggestion, 0, len(counts))
 	for _, c := range counts {
 		text := c.Value
-		if d.compare != compareAge {
+		if d.compare != compareAge && d.compare != compareNumber {
 			v := Value{Text: strings.TrimPrefix(c.Value, prefix)}
 			v.Literal = !t.Facet.accepts(c.Value)
 			text = v.String()

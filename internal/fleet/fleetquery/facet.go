@@ -37,6 +37,9 @@ const (
 	FacetGateway    Facet = "gateway"
 	FacetSince      Facet = "since"
 	FacetHeard      Facet = "heard"
+	FacetIdentity   Facet = "identity"
+	FacetFlaps      Facet = "flaps"
+	FacetRuns       Facet = "runs"
 )
 
 // Description of a facet, for people.
@@ -65,6 +68,7 @@ const (
 	comparePrefix // of an identifier
 	compareConfig // prefix of a hash
 	compareAge
+	compareNumber
 )
 
 // wordFailing is what people rather say for unhealthy.
@@ -88,6 +92,9 @@ var descriptions = []Description{
 	{FacetConfig, "An effective config, a variant or a family of them, by the beginning of its hash", "config:3fa9", nil, compareConfig},
 	{FacetDrift, "Whether its config differs from that of most in its family", "drift:true", []string{"true", "false"}, compareWord},
 	{FacetFinding, "A risky setting in its config", "finding:debug-exporter", nil, comparePattern},
+	{FacetFlaps, "How often it came back, started again or fell ill in the last hour", "flaps:>3", []string{">0", ">3"}, compareNumber},
+	{FacetIdentity, "The logical identity by which it is known again", "identity:*web-1*", nil, comparePattern},
+	{FacetRuns, "How many instances were this collector, one after the other", "runs:>1", []string{">1", ">9"}, compareNumber},
 	{FacetPipeline, "A pipeline: type/name, or a type alone", "pipeline:traces", nil, comparePipeline},
 	{FacetAvailable, "A component that it is built with", "available:receiver:filelog", nil, compareComponent},
 	{FacetCapability, "A capability in the specification's word, or a custom one", "capability:ReportsHealth", nil, comparePattern},
@@ -103,6 +110,7 @@ var aliases = map[string]Facet{
 	"condition": FacetStatus, "health": FacetStatus,
 	"service": FacetName, "distribution": FacetName,
 	"attribute": FacetAttribute, "instance": FacetUID, "family": FacetConfig, "lint": FacetFinding,
+	"logical": FacetIdentity, "flapping": FacetFlaps, "instances": FacetRuns,
 }
 
 // kindFacets are kinds of components that may be asked for as if they were facets: exporter:otlp.

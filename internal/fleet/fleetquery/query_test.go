@@ -89,7 +89,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		"since:1":                           `is no age`,
 		"since:>999999w":                    `is no age`,
 		"since:2026-03-04":                  `says neither before nor after`,
-		"host:<a":                           `can't be compared by size; only version, since and heard can`,
+		"host:<a":                           `can't be compared by size; only version, since, heard, flaps and runs can`,
 		"version:<abc":                      `is no version; compare with numbers, such as version:<0.155`,
 		"component:exporer:otlp":            `has no kind of component before its colon; did you mean exporter?`,
 		"component:exporter:":               `names no component; write exporter:* for any`,
@@ -243,6 +243,32 @@ func TestWithout(t *testing.T) {
 	assert.Equal(t, "a host:x -host:y attr.l:2", q.Without(FacetAttribute, "k").String())
 }
 
+func TestNumbers(t *testing.T) {
+	for text, want := range map[string][]int{
+		"flaps:3": {3}, "flaps:>3": {4, 5}, "flaps:<=1": {0, 1}, "flaps:0,>=5": {0, 5}, "flaps:<1,\"4\"": {0, 4}, "flapping:007": {},
+	} {
+		q, err := Parse(text)
+		require.NoError(t, err, text)
+		got := []int{}
+		for n := range 6 {
+			if q.Terms[0].MatchNumber()(n) {
+				got = append(got, n)
+			}
+		}
+		assert.Equal(t, want, got, text)
+		again, err := Parse(q.String())
+		require.NoError(t, err, text)
+		assert.Equal(t, q, again)
+	}
+	for _, text := range []string{"flaps:x", "flaps:-1", "flaps:*", "runs:1.5", `runs:"<1"`, "runs:99999999999"} {
+		_, err := Parse(text)
+		assert.ErrorContains(t, err, "is no number; write a number such as 3", text)
+	}
+	suggested := Complete("runs:", 5, fakeSource{t})
+	require.Len(t, suggested, 2)
+	assert.Equal(t, ">1", suggested[0].Text)
+}
+
 func TestEveryExampleIsAQuery(t *testing.T) {
 	for _, d := range Facets() {
 		q, err := Parse(d.Example)
@@ -256,6 +282,9 @@ func TestIsFindsTheValueItself(t *testing.T) {
 	for _, d := range Facets() {
 		if d.compare == compareAge || d.compare == comparePrefix || d.compare == compareConfig {
 			continue // ids are hexadecimal
+		}
+		if d.compare == compareNumber {
+			continue // see TestNumbers
 		}
 		for _, value := range []string{"otlp", "a*b", `q"x`, "a:b", "exporter:otlp/2", "<1", "StatusOK", "on fire", "0.155.0", "ab12"} {
 			if d.compare == compareWord {
@@ -294,9 +323,12 @@ func FuzzParse(f *testing.F) {
 		require.NoError(t, err, canonical)
 		require.Equal(t, q, again, canonical)
 		for _, term := range q.Terms {
-			if term.Facet.comparison() == compareAge {
+			switch term.Facet.comparison() {
+			case compareAge:
 				term.MatchTime(now)(0)
-			} else {
+			case compareNumber:
+				term.MatchNumber()(1)
+			default:
 				term.Match()(text)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 // check brings a value into its one form, or says why it is none and what would do.
 func (f Facet) check(v *Value) (reason, hint string) {
 	d, _ := Describe(f)
-	if v.Op != "" && d.compare != compareVersion && d.compare != compareAge {
-		return "can't be compared by size", "only version, since and heard can; quotes make the sign a part of the text"
+	if v.Op != "" && !d.compare.hasSize() {
+		return "can't be compared by size", "only version, since, heard, flaps and runs can; quotes make the sign a part of the text"
 	}
 	if !v.Literal && strings.Contains(v.Text, `"`) {
 		return "has a quote in it", "put all of it in quotes"
@@ -23,7 +23,7 @@ func (f Facet) check(v *Value) (reason, hint string) {
 		return "", "" // whatever an agent may call it
 	}
 	v.Literal = v.Literal && strings.Contains(v.Text, "*")
-	if v.Text == "*" && !v.Literal && v.Op == "" && d.compare != compareAge {
+	if v.Text == "*" && !v.Literal && v.Op == "" && d.compare != compareAge && d.compare != compareNumber {
 		return "", ""
 	}
 	switch d.compare {
@@ -39,9 +39,16 @@ func (f Facet) check(v *Value) (reason, hint string) {
 		return checkVersion(v)
 	case compareAge:
 		return checkAge(v)
+	case compareNumber:
+		return checkNumber(v)
 	default:
 		return "", ""
 	}
+}
+
+// hasSize reports whether values can be more or less than others.
+func (c comparison) hasSize() bool {
+	return c == compareVersion || c == compareAge || c == compareNumber
 }
 
 func checkWord(v *Value, d Description) (reason, hint string) {

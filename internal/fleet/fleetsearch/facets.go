@@ -38,10 +38,11 @@ const (
 	sideFinding
 	sideCapability
 	sideGateway // host, id, name and instance UID, with zero bytes between; see gateways.go
+	sideIdentity
 	sides
 )
 
-// sidesOf are where the values of a facet are. Words, ages and instance UIDs have no side, and drift follows from
+// sidesOf are where the values of a facet are. Words, ages, numbers and instance UIDs have no side, and drift follows from
 // variant and family.
 func sidesOf(f fleetquery.Facet) []side {
 	switch f {
@@ -81,6 +82,8 @@ func sidesOf(f fleetquery.Facet) []side {
 		return []side{sideCapability}
 	case fleetquery.FacetGateway:
 		return []side{sideGateway}
+	case fleetquery.FacetIdentity:
+		return []side{sideIdentity}
 	default:
 		return nil
 	}
@@ -110,6 +113,9 @@ func (x *Index) apply(slot int, prev, next *fleet.Agent) {
 	one(sideCondition, string(next.Condition()))
 	one(sideLiveness, string(next.Liveness))
 	one(sideTransport, next.Transport)
+	if r.fresh || next.Logical != prev.Logical {
+		one(sideIdentity, cut(next.Logical))
+	}
 	if r.fresh || next.Description != prev.Description {
 		one(sideName, cut(next.ServiceName()))
 		one(sideVersion, cut(next.ServiceVersion()))

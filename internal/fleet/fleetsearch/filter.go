@@ -95,6 +95,14 @@ func (x *Index) compileTermLocked(t fleetquery.Term, now time.Time) (out term, s
 		match := t.MatchTime(now)
 		out.check = func(slot int) bool { return match(x.rows[slot].agent.LastSeen.UnixNano()) }
 		return out, true
+	case fleetquery.FacetFlaps:
+		match := t.MatchNumber()
+		out.check = func(slot int) bool { return match(x.rows[slot].agent.Flaps(now)) }
+		return out, true
+	case fleetquery.FacetRuns:
+		match := t.MatchNumber()
+		out.check = func(slot int) bool { return match(x.rows[slot].agent.Runs) }
+		return out, true
 	case fleetquery.FacetUID:
 		out.check = x.uidCheck(t)
 		return out, true

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
@@ -27,11 +28,13 @@ const (
 	SortHost     SortKey = "host"
 	SortSince    SortKey = "since"     // the latest change of liveness or of status first
 	SortLastSeen SortKey = "last_seen" // the last heard first
+	SortFlaps    SortKey = "flaps"     // who came, went and fell ill most often of late first
+	SortRuns     SortKey = "runs"      // who was started anew most often first
 )
 
 // SortKeys lists every key.
 func SortKeys() []SortKey {
-	return []SortKey{SortStatus, SortName, SortVersion, SortHost, SortSince, SortLastSeen}
+	return []SortKey{SortStatus, SortName, SortVersion, SortHost, SortSince, SortLastSeen, SortFlaps, SortRuns}
 }
 
 var (
@@ -72,10 +75,11 @@ type order struct {
 	descending bool
 	after      key
 	started    bool // after says where
+	now        time.Time
 }
 
 func (r Request) order() (order, error) {
-	o := order{sort: r.Sort, descending: r.Descending}
+	o := order{sort: r.Sort, descending: r.Descending, now: r.Now}
 	if o.sort == "" {
 		o.sort = SortStatus
 	}
@@ -187,6 +191,10 @@ func (p *page) keyOf(slot int) key {
 		k.number = -r.since
 	case SortLastSeen:
 		k.number = -r.agent.LastSeen.UnixNano()
+	case SortFlaps:
+		k.number = -int64(r.agent.Flaps(p.order.now))
+	case SortRuns:
+		k.number = -int64(r.agent.Runs)
 	case SortVersion, SortHost:
 		k.text = p.text(slot)
 	}

@@ -57,7 +57,7 @@ type variantPart struct {
 // findingPart is a risky setting.
 type findingPart struct {
 	Rule, Help string
-	Places     []string
+	Places     []findingPlace
 	URL        string // who has it
 }
 
@@ -124,6 +124,8 @@ func diffURL(from, to string) string {
 	return address(configURL(from)+"/diff", url.Values{"to": {to}})
 }
 
+type findingPlace struct{ Path, Note string }
+
 // newFindings gathers the places of each rule.
 func newFindings(list []fleetconfig.Finding) (out []findingPart) {
 	for _, f := range list {
@@ -134,7 +136,7 @@ func newFindings(list []fleetconfig.Finding) (out []findingPart) {
 				Rule: f.Rule, Help: ruleHelp(fleetquery.FacetFinding, f.Rule), URL: agentsWhere(is(fleetquery.FacetFinding, f.Rule)),
 			})
 		}
-		out[i].Places = append(out[i].Places, clean(short(f.Place, 200)))
+		out[i].Places = append(out[i].Places, findingPlace{clean(short(f.Place, 200)), f.Note})
 	}
 	return out
 }

@@ -194,6 +194,8 @@ func eventText(e *fleet.Event) string {
 		return ""
 	case fleet.EventGoodbye, fleet.EventLost, fleet.EventSilent, fleet.EventAppeared:
 		return ""
+	case fleet.EventServer:
+		return to
 	}
 	switch {
 	case from == "":

@@ -50,6 +50,7 @@ var groupSides = []fleetsearch.Side{
 	{Facet: fleetquery.FacetComponent},
 	{Facet: fleetquery.FacetPipeline},
 	{Facet: fleetquery.FacetTransport},
+	{Facet: fleetquery.FacetIdentity},
 }
 
 // groupings are the choices of what to group by.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -253,6 +254,8 @@ var sortWords = map[fleetsearch.SortKey]string{
 	fleetsearch.SortHost:     "Host",
 	fleetsearch.SortSince:    "Latest change",
 	fleetsearch.SortLastSeen: "Last heard",
+	fleetsearch.SortFlaps:    "Comes and goes",
+	fleetsearch.SortRuns:     "Starts",
 }
 
 func sortOptions(q fleetsearch.Request) (out []option) {
@@ -300,6 +303,11 @@ var columnKinds = []columnKind{
 		return "", ago(a.Health.StartedAt, now)
 	}},
 	{"seen", "First seen", "", func(a *fleet.Agent, now time.Time) (string, moment) { return "", ago(a.FirstSeen, now) }},
+	{"flaps", "Flaps in an hour", fleetsearch.SortFlaps, func(a *fleet.Agent, now time.Time) (string, moment) {
+		return strconv.Itoa(a.Flaps(now)), moment{}
+	}},
+	{"runs", "Instances", fleetsearch.SortRuns, func(a *fleet.Agent, _ time.Time) (string, moment) { return strconv.Itoa(a.Runs), moment{} }},
+	{"identity", "Identity", "", func(a *fleet.Agent, _ time.Time) (string, moment) { return clean(short(a.Logical, 160)), moment{} }},
 	{"config", "Config", "", func(a *fleet.Agent, _ time.Time) (string, moment) {
 		if a.Config == nil {
 			return "", moment{}
