@@ -194,25 +194,6 @@ func BenchmarkOffenders(b *testing.B) {
 				hangUp(agents)
 			}
 		})
-		b.Run("reads_all", func(b *testing.B) { // the same 20 MiB, for an agent that takes them
-			for b.Loop() {
-				agents, gw := fleet(b)
-				sideBySide(b, agents, gw, func() {
-					a, err := dialLean(gw.addr, nil)
-					if err == nil {
-						_, err = a.Write(maskedBeat(deaf, 1))
-					}
-					if err == nil {
-						_, err = io.CopyN(io.Discard, a, 20<<20)
-					}
-					if err != nil {
-						b.Error(err)
-					}
-					hangUp([]*leanAgent{a})
-				})
-				hangUp(agents)
-			}
-		})
 		b.Run("reads_nothing", func(b *testing.B) { // and 20 MiB are pushed at it
 			for b.Loop() {
 				agents, gw := fleet(b)
