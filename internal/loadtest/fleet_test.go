@@ -163,6 +163,9 @@ func (r *run) connect() {
 
 // settle returns when the server has written what it had to.
 func (r *run) settle() {
+	if !r.keeps() {
+		return
+	}
 	last := int64(-1)
 	require.Eventually(r.b, func() bool {
 		before := last
