@@ -74,7 +74,7 @@ func (a *Agent) blind(caps Capabilities) bool {
 // tellsAnything reports whether a message has texts in which secrets may be.
 func tellsAnything(msg *protobufs.AgentToServer) bool {
 	return msg.GetAgentDescription() != nil || msg.GetHealth() != nil || msg.GetEffectiveConfig() != nil ||
-		msg.GetCustomMessage() != nil
+		msg.GetCustomMessage() != nil || msg.GetCustomCapabilities() != nil || msg.GetAvailableComponents() != nil
 }
 
 // masking is what became of the secrets of one message.
@@ -97,6 +97,7 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 	c := cleaner{rules: r.rules, secrets: []*redact.Secrets{m.secrets}}
 	if files := msg.GetEffectiveConfig().GetConfigMap().GetConfigMap(); msg.GetEffectiveConfig() != nil {
 		*m = masks{known: true}
+		cleanNames(&c, files) // a name may be an address
 		for _, name := range sortedKeys(files) {
 			body := files[name].GetBody()
 			done := r.config(body)
@@ -116,6 +117,10 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 	c.attributes(msg.GetAgentDescription().GetIdentifyingAttributes())
 	c.attributes(msg.GetAgentDescription().GetNonIdentifyingAttributes())
 	c.health(msg.GetHealth(), 0)
+	c.components(msg.GetAvailableComponents().GetComponents(), 0)
+	for i, capability := range msg.GetCustomCapabilities().GetCapabilities() {
+		msg.CustomCapabilities.Capabilities[i] = c.text(capability)
+	}
 	out.begins = c.message(msg.GetCustomMessage())
 	return out
 }
@@ -217,6 +222,30 @@ func (c *cleaner) health(h *protobufs.ComponentHealth, depth int) {
 	for _, below := range h.ComponentHealthMap {
 		c.health(below, depth+1)
 	}
+	cleanNames(c, h.ComponentHealthMap)
+}
+
+// components is what an agent is built of. A list in which something is masked is not what its hash says any more, and
+// so stays its agent's alone.
+func (c *cleaner) components(list map[string]*protobufs.ComponentDetails, depth int) {
+	if depth > maxCleanDepth {
+		return
+	}
+	for _, d := range list {
+		c.attributes(d.GetMetadata())
+		c.components(d.GetSubComponentMap(), depth+1)
+	}
+	cleanNames(c, list)
+}
+
+// cleanNames masks in the keys of a map. Of two that become the same one stays.
+func cleanNames[V any](c *cleaner, named map[string]V) {
+	for name, v := range named {
+		if clean := c.text(name); clean != name {
+			delete(named, name)
+			named[clean] = v
+		}
+	}
 }
 
 // maxCleanDepth is more than is kept of any tree.
@@ -247,6 +276,11 @@ func (c *cleaner) attributes(list []*protobufs.KeyValue) {
 			s.StringValue = c.named(a.GetKey(), s.StringValue)
 		}
 		s.StringValue = c.text(s.StringValue)
+	}
+	for _, a := range list { // at the end: what stands under a name is known by that
+		if a != nil {
+			a.Key = c.text(a.Key)
+		}
 	}
 }
 
@@ -280,6 +314,9 @@ func (c *cleaner) value(key string, v *protobufs.AnyValue, depth int) {
 // by the room that knows it. Of one that only begins as a text, or is too big to be looked at in whole, it returns what may
 // be kept.
 func (c *cleaner) message(m *protobufs.CustomMessage) (begins []byte) {
+	if m != nil {
+		m.Capability, m.Type = c.text(m.Capability), c.text(m.Type)
+	}
 	data := m.GetData()
 	text := textOf(data[:min(len(data), maxCleanText+utf8.UTFMax)])
 	switch out := c.text(text); {

@@ -4,6 +4,8 @@
 package fleet
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -203,5 +205,44 @@ func BenchmarkReportRedaction(b *testing.B) {
 				f.Report(testConn, message(i, config+"    n: "+strings.Repeat("z", i%50000)[:min(i%50000, 20)]+string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676%26))+"\n"), testNow)
 			}
 		})
+	}
+}
+
+// Names come from agents as texts do, and a name may be an address with a password in it.
+func TestNamesHoldNoSecrets(t *testing.T) {
+	f := redacting(t, Limits{})
+	const address, assigned = "https://u:" + secretToken + "@h/x", "token=" + secretToken
+	attribute := func(key, value string) *protobufs.KeyValue {
+		return &protobufs.KeyValue{Key: key, Value: &protobufs.AnyValue{Value: &protobufs.AnyValue_StringValue{StringValue: value}}}
+	}
+	msg := fullReport(0)
+	msg.AgentDescription.NonIdentifyingAttributes = append(msg.AgentDescription.NonIdentifyingAttributes, attribute(assigned, "x"))
+	msg.Health = &protobufs.ComponentHealth{ComponentHealthMap: map[string]*protobufs.ComponentHealth{
+		"exporter:" + address: {LastError: "no"}, "receiver:otlp": {Healthy: true},
+	}}
+	msg.EffectiveConfig = &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+		ConfigMap: map[string]*protobufs.AgentConfigObject{address: {Body: []byte("a: b\n")}},
+	}}
+	msg.AvailableComponents = &protobufs.AvailableComponents{Hash: []byte("h"), Components: map[string]*protobufs.ComponentDetails{
+		"receivers": {SubComponentMap: map[string]*protobufs.ComponentDetails{
+			assigned: {Metadata: []*protobufs.KeyValue{attribute("password", secretToken), attribute("code.namespace", address)}},
+			"otlp":   {},
+		}},
+	}}
+	msg.CustomCapabilities = &protobufs.CustomCapabilities{Capabilities: []string{assigned, "x"}}
+	msg.CustomMessage = &protobufs.CustomMessage{Capability: "x", Type: assigned, Data: []byte("d")}
+	f.Report(testConn, reportOf("a", msg), testNow)
+
+	a, _ := f.Agent(scenarioUID("a"))
+	require.Len(t, a.Health.Children, 2)
+	require.NotNil(t, a.Components)
+	require.Len(t, a.Config.Files, 1)
+	assert.Contains(t, a.Config.Files[0].Name, "[REDACTED]")
+	told, err := json.Marshal([]any{a.Description, a.Health, a.Components, a.Config, a.CustomCapabilities, a.Channels})
+	require.NoError(t, err)
+	assert.Contains(t, string(told), "[REDACTED]")
+	assert.NotContains(t, string(told), secretToken)
+	for _, e := range f.Events(EventQuery{}).Events {
+		assert.NotContains(t, fmt.Sprintf("%+v", e), secretToken)
 	}
 }

@@ -63,6 +63,7 @@ func TestDocuments(t *testing.T) {
 		"empty":                        {"", ""},
 		"neither yaml nor json":        {"[OUTPUT]\n  HTTP_Passwd hunter2\n", Mask},
 		"not closed":                   {`{"a": "b`, Mask},
+		"a key that is a map":          {"? {password: hunter2hunter2}\n: b\n", Mask},
 		"too deep":                     {strings.Repeat("[", 300) + strings.Repeat("]", 300), Mask},
 		"it comes back in plain sight": {"token: abcDEF123456789xyz\nurl: http://h/abcDEF123456789xyz\n", "token: \"[REDACTED]\"\nurl: http://h/[REDACTED]\n"},
 	} {

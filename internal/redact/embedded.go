@@ -20,7 +20,10 @@ const (
 	maxDocuments     = 100
 )
 
-var errTooMuch = errors.New("too many values")
+var (
+	errTooMuch    = errors.New("too many values")
+	errComplexKey = errors.New("a key that is a map or a list") // configurations have none, and it would not be seen
+)
 
 // embeddedConfig masks the secrets of a configuration that is written as text within a
 // value: a file for another program, credentials in JSON. It is parsed, so that maps of
@@ -32,7 +35,7 @@ func (w *walk) embeddedConfig(s string, p place) string {
 	}
 	w.embedded -= len(s)
 	docs, trees, err := parseDocuments(s, maxEmbeddedNodes)
-	if errors.Is(err, errTooMuch) {
+	if errors.Is(err, errTooMuch) || errors.Is(err, errComplexKey) {
 		return w.scan.hide(s)
 	}
 	if err != nil {
@@ -187,6 +190,9 @@ func mapOf(n *yaml.Node, depth int, left *budget) (any, error) {
 	m := make(map[string]any, len(n.Content)/2)
 	var again map[string]uint // by key: how many tails it has used up; nil until there is one
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if kind := n.Content[i].Kind; kind != yaml.ScalarNode && kind != yaml.AliasNode {
+			return nil, errComplexKey
+		}
 		v, err := treeOf(n.Content[i+1], depth+1, left)
 		if err != nil {
 			return nil, err

@@ -75,6 +75,8 @@ func TestEmbeddedConfigurationsAreBounded(t *testing.T) {
 	assert.Equal(t, Mask, rules.Config(map[string]any{"a": "a: &a [*a]\ntoken: x\n"}, nil).Config["a"], "a circle")
 	assert.Equal(t, Mask, rules.Config(map[string]any{"a": strings.Repeat("token: x\n---\n", maxDocuments+1)}, nil).Config["a"], "documents")
 
+	assert.Equal(t, Mask, rules.Config(map[string]any{"a": "token: x\n? {password: hunter22}\n: b\n"}, nil).Config["a"], "a key that is a map")
+
 	long := "password: hunter22\n" + strings.Repeat("a: b\n", maxEmbedded/5)
 	assert.NotContains(t, rules.Config(map[string]any{"a": long}, nil).Config["a"], "hunter22", "too long to be parsed")
 }
