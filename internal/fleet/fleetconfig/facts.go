@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 // Facts are what is in a config.
@@ -64,6 +65,10 @@ func Examine(c *fleet.Config) Facts {
 		file := &c.Files[i]
 		f.Bytes += len(file.Body)
 		if file.Name == roleRaw || file.Role == roleRaw {
+			continue
+		}
+		if file.Body == redact.Mask { // as a whole: neither YAML nor JSON
+			lines = append(lines, file.Name+"\x00"+file.Body)
 			continue
 		}
 		list, err := entries(file.Body)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 // configOf is a config as the fleet holds it.
@@ -146,6 +147,9 @@ func TestOtherConfigs(t *testing.T) {
 
 	foreign := examine(t, "inputs:\n  cpu: 1\noutputs: {}\n")
 	assert.Equal(t, "inputs, outputs", foreign.Label)
+
+	masked := Examine(configOf(t, map[string]string{"agent.json": `{"inputs": {"cpu": 1}}`, "agent.toml": redact.Mask}))
+	assert.Equal(t, "inputs", masked.Label, "what is masked as a whole is no list")
 
 	broken := examine(t, "a: [")
 	assert.NotEmpty(t, broken.Problem)
