@@ -27,6 +27,7 @@ MDATAGEN      := $(TOOLS)/bin/mdatagen
 FAUXQS        := $(TOOLS)/fauxqs
 SUPERVISORS   := $(SUPERVISOR_VERSIONS:%=$(TOOLS)/bin/opampsupervisor-%)
 AXE           := $(TOOLS)/axe
+INTEROP_JS    := $(TOOLS)/interop
 
 # A stamp names the version, so that another version is another target.
 OCB_STAMP           := $(TOOLS)/builder-$(OCB_VERSION).stamp
@@ -40,6 +41,7 @@ TEST_DIST := build-e2e
 TEST_BIN  := bin/otelcol-fleetview-e2e
 PEER_DIST := build-peer
 PEER_BIN  := bin/otelcol-peer
+OPAMP_GO  := bin/interop-opamp-go
 
 # One setting for all that is compiled without the race detector (the distribution, lint, e2e):
 # the build cache then serves each from the others.
@@ -119,9 +121,15 @@ $(PEER_BIN): $(PEER_DIST)/.generated
 	@mkdir -p bin
 	cd $(PEER_DIST) && $(GO_LINK) -o $(CURDIR)/$@ .
 
+.PHONY: $(OPAMP_GO)
+$(OPAMP_GO):
+	@mkdir -p bin
+	$(GO_STATIC) go -C internal/interop build -o $(CURDIR)/$@ .
+
 .PHONY: interop
-interop: $(PEER_BIN) ## agents of others through the gateway: opamp-go's client, Elastic's, contrib's extension; needs node and npm
-	go test -tags interop -count=1 -run Interop ./internal/gateway
+interop: build $(PEER_BIN) $(OPAMP_GO) $(INTEROP_JS)/.installed ## agents and a server of others against ours, straight and through the gateway; needs node, npm and chromium
+	@internal/e2e/chromium.sh > /dev/null
+	CHROMIUM="$$(internal/e2e/chromium.sh)" $(GO_STATIC) go test -tags e2e,interop -count=1 -parallel 8 -timeout 10m -run Interop ./internal/e2e $(INTEROP_FLAGS)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT_STAMP) ## go vet, linters and formatting
@@ -189,6 +197,13 @@ $(AXE)/.installed: $(wildcard internal/e2e/axe/*)
 	@command -v npm > /dev/null || { echo "axe-core is installed with npm: install it (Debian: apt-get install -y npm)" >&2; exit 1; }
 	@mkdir -p $(AXE) && cp $^ $(AXE)/
 	cd $(AXE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Agents in JavaScript and what they are made of, by a lock file.
+$(INTEROP_JS)/.installed: $(wildcard internal/interop/js/*)
+	@command -v node npm > /dev/null || { echo "agents in JavaScript need Node.js and npm: install them (Debian: apt-get install -y nodejs npm)" >&2; exit 1; }
+	@mkdir -p $(INTEROP_JS) && cp $^ $(INTEROP_JS)/
+	cd $(INTEROP_JS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: clean

@@ -65,7 +65,7 @@ func TestNoSecretLeavesTheCollector(t *testing.T) {
 	exporter, config := newExporter(t)
 	dir := t.TempDir()
 	c := startOn(t, testDistribution(t), writeFile(t, dir, "base.yaml", base), writeFile(t, dir, "exporter.yaml", config),
-		writeFile(t, dir, "secrets.yaml", fmt.Sprintf(secretsConfig, "ws://"+r.server.Addr().String()+"/v1/opamp", zpages, file)))
+		writeFile(t, dir, "secrets.yaml", fmt.Sprintf(secretsConfig, "ws://"+r.address+"/v1/opamp", zpages, file)))
 
 	var all told
 	var said strings.Builder

@@ -93,7 +93,7 @@ func supervise(t *testing.T, program, binary string, hup bool) *supervised {
 		protobufs.ServerCapabilities_ServerCapabilities_OffersRemoteConfig,
 		protobufs.ServerCapabilities_ServerCapabilities_AcceptsEffectiveConfig)
 	s.config = writeFile(t, t.TempDir(), "supervisor.yaml",
-		fmt.Sprintf(supervisorYAML, s.remote.server.Addr(), s.dir, binary, orphanInterval, hup))
+		fmt.Sprintf(supervisorYAML, s.remote.address, s.dir, binary, orphanInterval, hup))
 	t.Cleanup(func() {
 		if s.pid != 0 {
 			_ = syscall.Kill(int(s.pid), syscall.SIGKILL) // if it is still there

@@ -100,7 +100,7 @@ var faults = map[string]proof{
 	"two agents with one instance UID":                {"", []string{"TestNoTakeoverWhileTheFirstLives", "TestSilentConnectionIsReplaced"}, []string{"duplicates: replace"}},
 	"an agent that speaks by the gateway's own means": {"", []string{"TestReservedCapabilityIsRefused"}, []string{"drops: reserved"}},
 	"an agent that claims another's instance UID":     {"", []string{"TestNoTakeoverWhileTheFirstLives"}, []string{"drops: duplicate"}},
-	"an agent over plain HTTP":                        {"", []string{"TestPollingAgentsOverAWebSocket", "TestInteropElasticClient"}, []string{"polling"}},
+	"an agent over plain HTTP":                        {"", []string{"TestPollingAgentsOverAWebSocket", "e2e/TestInteropGateway"}, []string{"polling"}},
 	"balance after connections to the server ended":   {"", []string{"TestLossOfOneUpstreamMovesItsAgents", "TestAgentsAreBackWhereTheyBelong"}, []string{"upstream_agents", "agents_moved"}},
 	"a new instance UID before the agent speaks":      {"", []string{"TestServerRenamesAnAgent"}, []string{"agents_renamed"}},
 }
@@ -110,7 +110,7 @@ func TestEveryHostilityHasItsProof(t *testing.T) {
 	there := map[string]bool{}
 	for prefix, dir := range map[string]string{
 		"": ".", "opampserver/": "../opampserver", "opampwire/": "../opampwire",
-		"opampgatewayextension/": "../../extension/opampgatewayextension",
+		"opampgatewayextension/": "../../extension/opampgatewayextension", "e2e/": "../e2e",
 	} {
 		for _, name := range proofsIn(t, dir) {
 			there[prefix+name] = true
