@@ -15,7 +15,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 
-	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
 )
 
@@ -96,7 +96,7 @@ func (d *DatabaseConfig) reachable() error {
 }
 
 // history is where it is asked for what happened: the database, or memory.
-func (s *server) history() fleetapi.History {
+func (s *server) history() fleethistory.Log {
 	if s.keeper != nil {
 		return s.keeper
 	}

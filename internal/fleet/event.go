@@ -55,8 +55,8 @@ type Event struct {
 	Detail   string
 }
 
-// pathSeparator joins the names of a path. No component's name has spaces.
-const pathSeparator = " > "
+// PathSeparator joins the names of a path in [Event.Subject]. No component's name has spaces.
+const PathSeparator = " > "
 
 // Bounds of what an event says, in bytes, and of how many events one message can make.
 const (
@@ -193,7 +193,7 @@ func (s *steps) step(was, is *Health, path []string) {
 func (s *steps) add(path []string, from, to, detail string) {
 	s.out = append(s.out, Event{
 		At: s.now, UID: s.agent.UID, Logical: s.agent.Logical, Kind: EventHealth,
-		Subject: strings.Join(path, pathSeparator), From: from, To: to, Detail: detail,
+		Subject: strings.Join(path, PathSeparator), From: from, To: to, Detail: detail,
 	})
 }
 

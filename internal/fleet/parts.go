@@ -18,7 +18,7 @@ type Part struct {
 }
 
 // Path is the names as a text, as events have it.
-func (p Part) Path() string { return strings.Join(p.Names, pathSeparator) }
+func (p Part) Path() string { return strings.Join(p.Names, PathSeparator) }
 
 // Parts are all nodes of the tree, each before those below it. It works on nil.
 func (h *Health) Parts() iter.Seq[Part] {

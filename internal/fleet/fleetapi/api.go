@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 )
@@ -35,7 +36,7 @@ type Settings struct {
 	// Index of the fleet, to share one with others. Default is one of its own.
 	Index *fleetsearch.Index
 	// History is where it is kept what happened. Default the memory of the fleet.
-	History History
+	History fleethistory.Log
 }
 
 // API serves /api/. It is safe for concurrent use.
@@ -43,6 +44,7 @@ type API struct {
 	// Fixed at construction.
 	fleet    *fleet.Fleet
 	index    *fleetsearch.Index
+	reader   *fleethistory.Reader
 	settings Settings
 	now      func() time.Time
 	work     *work
@@ -81,12 +83,13 @@ func New(f *fleet.Fleet, s Settings) *API {
 		s.Index = fleetsearch.New(f)
 	}
 	if s.History == nil {
-		s.History = inMemory{f}
+		s.History = fleethistory.InMemory{Fleet: f}
 	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
 	a := &API{
 		fleet:    f,
 		index:    s.Index,
+		reader:   fleethistory.New(s.History, s.Index),
 		settings: s,
 		now:      time.Now,
 		work:     newWork(s.MaxSearches),
@@ -107,6 +110,10 @@ func New(f *fleet.Fleet, s Settings) *API {
 	a.route("/api/v1/configs/{hash}/diff/{other}", a.diffConfigs)
 	a.route("/api/v1/agents/{uid}/history", a.agentHistory)
 	a.route("/api/v1/history", a.listHistory)
+	a.route("/api/v1/agents/{uid}/transition", a.showTransition)
+	a.route("/api/v1/disappeared", a.listDisappeared)
+	a.route("/api/v1/coverage", a.showCoverage)
+	a.route("/api/v1/rollout", a.showRollout)
 	a.route("/api/v1/topology", a.showTopology)
 	a.route("/api/v1/events", a.streamEvents)
 	a.route("/api/v1/openapi.yaml", a.describe)

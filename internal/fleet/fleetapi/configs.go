@@ -143,10 +143,7 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) findConfig(w http.ResponseWriter, r *http.Request, hash string) (fleetsearch.Config, bool) {
-	c, ok := a.index.Config(hash)
-	if !ok {
-		c, ok = a.pastConfig(r.Context(), hash)
-	}
+	c, ok := a.reader.Config(r.Context(), hash)
 	if !ok {
 		fail(w, http.StatusNotFound, "not_found", fmt.Sprintf("no agent runs a config whose hash, variant or family begins with %.80q", hash))
 	}

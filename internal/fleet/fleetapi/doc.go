@@ -15,6 +15,12 @@
 //	GET /api/v1/configs                         what configs run, and who has drifted
 //	GET /api/v1/configs/{hash}                  one config
 //	GET /api/v1/configs/{hash}/diff/{other}     what leads from one config to another
+//	GET /api/v1/agents/{uid}/history            what happened to it
+//	GET /api/v1/agents/{uid}/transition         since when it is as it is, and what changed just before
+//	GET /api/v1/history                         what happened
+//	GET /api/v1/disappeared                     who is gone, how, and whether it was rather the server
+//	GET /api/v1/coverage                        where there is no collector any more, or several; shared instance UIDs
+//	GET /api/v1/rollout                         how far a version or a config has come; also as CSV
 //	GET /api/v1/topology                        who is behind which gateway
 //	GET /api/v1/events                          what changes, as it changes
 //	GET /api/v1/openapi.yaml                    this API in OpenAPI's words

@@ -4,7 +4,6 @@
 package fleetapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,29 +12,8 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
-	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
-	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
-
-// History is where it is kept what happened, and what there was. It is safe for concurrent use.
-type History interface {
-	// Events answers a query.
-	Events(ctx context.Context, q fleet.EventQuery) (fleet.EventPage, error)
-	// Config returns an effective config that an agent has or had, nil if none is known.
-	Config(ctx context.Context, sum fleet.Sum) (*fleet.Config, error)
-}
-
-// inMemory is the history of a fleet that is kept nowhere.
-type inMemory struct{ fleet *fleet.Fleet }
-
-func (m inMemory) Events(_ context.Context, q fleet.EventQuery) (fleet.EventPage, error) {
-	return m.fleet.Events(q), nil
-}
-
-func (m inMemory) Config(_ context.Context, sum fleet.Sum) (*fleet.Config, error) {
-	return m.fleet.Config(sum), nil
-}
 
 // happened is the answer to a question for history.
 type happened struct {
@@ -85,13 +63,10 @@ func (a *API) answerHistory(w http.ResponseWriter, r *http.Request, q fleet.Even
 	}
 	page, err := a.settings.History.Events(r.Context(), q)
 	if err != nil {
-		fail(w, http.StatusServiceUnavailable, "unavailable", "the history can't be read now; see the server's log")
+		unreadable(w)
 		return
 	}
-	out := happened{Events: make([]happening, 0, len(page.Events))}
-	for i := range page.Events {
-		out.Events = append(out.Events, newHappening(&page.Events[i]))
-	}
+	out := happened{Events: newHappenings(page.Events)}
 	if page.Next != 0 {
 		out.NextCursor = strconv.FormatUint(page.Next, 10)
 	}
@@ -196,17 +171,4 @@ func parseEventCursor(s string) (uint64, error) {
 		return 0, errNotACursor
 	}
 	return uint64(n), nil
-}
-
-// pastConfig is an effective config that nobody runs any more, and that a transition may name.
-func (a *API) pastConfig(ctx context.Context, hash string) (fleetsearch.Config, bool) {
-	sum, err := fleet.ParseSum(hash)
-	if err != nil {
-		return fleetsearch.Config{}, false
-	}
-	c, err := a.settings.History.Config(ctx, sum)
-	if err != nil || c == nil {
-		return fleetsearch.Config{}, false
-	}
-	return fleetsearch.Config{Facts: fleetconfig.Examine(c), Config: c}, true
 }

@@ -181,6 +181,21 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/agents/{uid}/history", "/api/v1/agents/x/history", "400"},
 		{"/api/v1/history", "/api/v1/history?limit=1", "200"},
 		{"/api/v1/history", "/api/v1/history?kind=nonsense", "400"},
+		{"/api/v1/agents/{uid}/transition", "/api/v1/agents/" + apiUID(1).String() + "/transition", "200"},
+		{"/api/v1/agents/{uid}/transition", "/api/v1/agents/" + apiUID(1).String() + "/transition?component=exporter:otlp&within=1d", "200"},
+		{"/api/v1/agents/{uid}/transition", "/api/v1/agents/" + bare.String() + "/transition?component=x", "200"},
+		{"/api/v1/agents/{uid}/transition", "/api/v1/agents/" + apiUID(1).String() + "/transition?within=x", "400"},
+		{"/api/v1/agents/{uid}/transition", "/api/v1/agents/" + apiUID(7).String() + "/transition", "404"},
+		{"/api/v1/disappeared", "/api/v1/disappeared", "200"},
+		{"/api/v1/disappeared", "/api/v1/disappeared?limit=0", "400"},
+		{"/api/v1/coverage", "/api/v1/coverage", "200"},
+		{"/api/v1/coverage", "/api/v1/coverage?q=x:y", "400"},
+		{"/api/v1/rollout", "/api/v1/rollout", "200"},
+		{"/api/v1/rollout", "/api/v1/rollout?of=config&steps=3", "200"},
+		{"/api/v1/rollout", "/api/v1/rollout?of=config&value=ffffffff", "404"},
+		{"/api/v1/rollout", "/api/v1/rollout?of=colour", "400"},
+		{"/api/v1/rollout", "/api/v1/rollout?from=2026-03-04T00:00:00Z&until=2026-03-03T00:00:00Z", "400"},
+		{"/api/v1/rollout", "/api/v1/rollout?steps=x", "400"},
 		{"/api/v1/topology", "/api/v1/topology", "200"},
 		{"/api/v1/topology", "/api/v1/topology?members=1", "200"},
 		{"/api/v1/topology", "/api/v1/topology?members=0", "400"},
@@ -232,7 +247,7 @@ func TestEveryRouteAndParameterIsDescribed(t *testing.T) {
 		_, posts := d.at("paths", path).(map[string]any)["post"]
 		assert.Equal(t, !posts, do(a, http.MethodPost, target).Code == http.StatusMethodNotAllowed, path)
 	}
-	assert.Len(t, d.at("paths"), 16)
+	assert.Len(t, d.at("paths"), 20)
 	assertEnum(t, fleet.EventKinds(), d.at("components", "schemas", "EventKind", "enum").([]any))
 
 	described := map[string][]any{}

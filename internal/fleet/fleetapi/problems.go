@@ -106,9 +106,13 @@ func newShares(side fleetsearch.Side, list []fleetsearch.Share) []share {
 func agentRefs(list []*fleet.Agent) []agentRef {
 	out := make([]agentRef, 0, len(list))
 	for _, a := range list {
-		out = append(out, agentRef{InstanceUID: a.UID.String(), ServiceName: a.ServiceName(), HostName: a.HostName()})
+		out = append(out, newAgentRef(a))
 	}
 	return out
+}
+
+func newAgentRef(a *fleet.Agent) agentRef {
+	return agentRef{InstanceUID: a.UID.String(), ServiceName: a.ServiceName(), HostName: a.HostName()}
 }
 
 var problemColumns = []csvColumn[fleetsearch.Problem]{

@@ -51,6 +51,9 @@ var ageUnits = map[byte]time.Duration{
 // maxAge is more than anything lasts.
 const maxAge = 100 * 365 * 24 * time.Hour
 
+// ParseAge reads a duration as people write it in a query, such as 90s, 1h30m or 1d12h.
+func ParseAge(s string) (time.Duration, bool) { return parseAge(strings.ToLower(s)) }
+
 // parseAge reads numbers with units, such as 1d12h.
 func parseAge(s string) (d time.Duration, ok bool) {
 	for s != "" {

@@ -255,6 +255,18 @@ func (x *Index) Runs(hash string) bool {
 	return x.facts[hash] != nil
 }
 
+// Facts of a config that somebody runs, by its whole hash. It costs less than [Index.Config].
+func (x *Index) Facts(hash string) (fleetconfig.Facts, bool) {
+	x.Refresh()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	f := x.facts[hash]
+	if f == nil {
+		return fleetconfig.Facts{}, false
+	}
+	return f.Facts, true
+}
+
 func (x *Index) factsOf(prefix string) *facts {
 	if f := x.facts[prefix]; f != nil {
 		return f

@@ -146,8 +146,13 @@ func (a *agent) fails(component, status, text string, since time.Duration) {
 }
 
 // Play has the fleet hear of all collectors as of now. The fleet's SilentAfter is to be [SilentAfter].
-func Play(f *fleet.Fleet, now time.Time) {
+func Play(f *fleet.Fleet, now time.Time) { PlaySlowly(f, now, func() {}) }
+
+// PlaySlowly is Play with a pause before somebody gets another config, in which who keeps the fleet may write the old
+// one down: what lasts for less than it takes to write is not kept.
+func PlaySlowly(f *fleet.Fleet, now time.Time, pause func()) {
 	all := list()
+	past(f, all, now, pause)
 	flap(f, all[flapping], now)
 	for n, a := range all {
 		if a.fate == "silent" { // a fleet hears in the order of time

@@ -1,0 +1,95 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleethistory
+
+import (
+	"context"
+	"sync"
+
+	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
+)
+
+// Log is where it is kept what happened, and what there was. It is safe for concurrent use.
+type Log interface {
+	// Events answers a query.
+	Events(ctx context.Context, q fleet.EventQuery) (fleet.EventPage, error)
+	// Config returns an effective config that an agent has or had, nil if none is known.
+	Config(ctx context.Context, sum fleet.Sum) (*fleet.Config, error)
+}
+
+// InMemory is the log of a fleet that is kept nowhere: it goes back as far as the fleet's own memory.
+type InMemory struct{ Fleet *fleet.Fleet }
+
+// Events answers from the fleet's memory.
+func (m InMemory) Events(_ context.Context, q fleet.EventQuery) (fleet.EventPage, error) {
+	return m.Fleet.Events(q), nil
+}
+
+// Config returns one that an agent has.
+func (m InMemory) Config(_ context.Context, sum fleet.Sum) (*fleet.Config, error) {
+	return m.Fleet.Config(sum), nil
+}
+
+// Reader answers questions for what was. It is safe for concurrent use.
+type Reader struct {
+	log   Log                // fixed at construction
+	index *fleetsearch.Index // fixed at construction
+
+	mu    sync.Mutex
+	kinds map[string]kind // of configs that nobody runs any more, by hash; guarded by mu
+}
+
+// kind is with which other configs one is the same. A config that is not known has none.
+type kind struct{ variant, family, label string }
+
+// maxKinds bounds what is remembered of past configs; it is some 200 bytes each.
+const maxKinds = 20_000
+
+// New returns a reader of a log, beside the index of the fleet that wrote it.
+func New(log Log, index *fleetsearch.Index) *Reader {
+	return &Reader{log: log, index: index, kinds: map[string]kind{}}
+}
+
+// Config is the config with a hash (or its first digits), a variant or a family that somebody runs; or, by its whole
+// hash, one that nobody runs any more.
+func (r *Reader) Config(ctx context.Context, hash string) (fleetsearch.Config, bool) {
+	if c, ok := r.index.Config(hash); ok {
+		return c, true
+	}
+	sum, err := fleet.ParseSum(hash)
+	if err != nil {
+		return fleetsearch.Config{}, false
+	}
+	c, err := r.log.Config(ctx, sum)
+	if err != nil || c == nil {
+		return fleetsearch.Config{}, false
+	}
+	return fleetsearch.Config{Facts: fleetconfig.Examine(c), Config: c}, true
+}
+
+// kindOf is that of a config that somebody runs or ran. budget is how many past ones may yet be looked into.
+func (r *Reader) kindOf(ctx context.Context, hash string, budget *int) kind {
+	if f, ok := r.index.Facts(hash); ok {
+		return kind{f.Variant, f.Family, f.Label}
+	}
+	r.mu.Lock()
+	k, ok := r.kinds[hash]
+	r.mu.Unlock()
+	if ok || *budget <= 0 {
+		return k
+	}
+	*budget--
+	if c, ok := r.Config(ctx, hash); ok {
+		k = kind{c.Facts.Variant, c.Facts.Family, c.Facts.Label}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.kinds) >= maxKinds {
+		clear(r.kinds)
+	}
+	r.kinds[hash] = k
+	return k
+}
