@@ -5,7 +5,9 @@ package fleethistory
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
@@ -68,6 +70,46 @@ func (r *Reader) Config(ctx context.Context, hash string) (fleetsearch.Config, b
 		return fleetsearch.Config{}, false
 	}
 	return fleetsearch.Config{Facts: fleetconfig.Examine(c), Config: c}, true
+}
+
+// Knows reports whether the config with that hash is run, or kept.
+func (r *Reader) Knows(ctx context.Context, hash string) bool {
+	if r.index.Runs(hash) {
+		return true
+	}
+	sum, err := fleet.ParseSum(hash)
+	if err != nil {
+		return false
+	}
+	c, err := r.log.Config(ctx, sum)
+	return err == nil && c != nil
+}
+
+// Earlier is a config that an agent had.
+type Earlier struct {
+	Hash  string
+	Until time.Time
+}
+
+// maxEarlier bounds the configs that are told of one agent.
+const maxEarlier = 30
+
+// Earlier are the configs that an agent had before the one that it has, the last first: those that are kept, each once.
+func (r *Reader) Earlier(ctx context.Context, a *fleet.Agent) ([]Earlier, error) {
+	page, err := r.log.Events(ctx, fleet.EventQuery{
+		UID: a.UID, Logical: kin(a), Kinds: []fleet.EventKind{fleet.EventConfig}, Limit: 2 * maxEarlier,
+	})
+	if err != nil || a.Config == nil {
+		return nil, err
+	}
+	var out []Earlier
+	for _, e := range page.Events {
+		known := e.From == a.Config.Hash() || slices.ContainsFunc(out, func(o Earlier) bool { return o.Hash == e.From })
+		if !known && len(out) < maxEarlier && r.Knows(ctx, e.From) {
+			out = append(out, Earlier{Hash: e.From, Until: e.At})
+		}
+	}
+	return out, nil
 }
 
 // kindOf is that of a config that somebody runs or ran. budget is how many past ones may yet be looked into.

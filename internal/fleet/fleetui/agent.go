@@ -4,6 +4,7 @@
 package fleetui
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,6 +27,7 @@ type agentPage struct {
 	Notice                   string // what to know before reading on; empty if nothing
 	Facts                    []fact
 	Problems                 []problem
+	Before                   *beforePart
 	Health                   *healthPart
 	Graph                    *graphPart
 	Timeline                 []eventRow
@@ -73,7 +75,8 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 		u.unknownAgent(w, r)
 		return
 	}
-	body := u.newAgentPage(a)
+	body := u.newAgentPage(r.Context(), a)
+	body.Before = u.newBeforePart(r, a)
 	if body.Ingests != nil && u.settings.MaySend(r) != nil {
 		body.Ingests.Ask = nil // the button would lead nowhere
 	}
@@ -129,7 +132,7 @@ func (u *UI) writeFile(w http.ResponseWriter, r *http.Request, c *fleet.Config, 
 	_, _ = w.Write([]byte(c.Files[i].Body)) // the client is gone if this fails
 }
 
-func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
+func (u *UI) newAgentPage(ctx context.Context, a *fleet.Agent) agentPage {
 	now := u.now()
 	out := agentPage{
 		UID:          a.UID.String(),
@@ -145,7 +148,7 @@ func (u *UI) newAgentPage(a *fleet.Agent) agentPage {
 		Facts:        u.facts(a),
 		Health:       newHealthPart(a.Health, now),
 		Config:       newConfigPart(a.Config, agentURL(a)+"/config"),
-		Family:       u.newFamilyNote(a),
+		Family:       u.newFamilyNote(ctx, a),
 		Attributes:   attributeTables(a.Description),
 		Capabilities: a.Capabilities.Names(),
 		Ingests:      u.newIngestsPart(a),

@@ -4,6 +4,8 @@
 package fleetui
 
 import (
+	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -48,6 +51,7 @@ type variantPart struct {
 	URL      string // who runs it
 	Config   string // the page of a config of it
 	Diff     string // to the one of most, or, where there is none, to the first
+	Rollout  string // how it came
 	Distinct int
 	Versions []rank
 	Findings []findingPart
@@ -106,7 +110,7 @@ func (u *UI) newVariantPart(f fleetsearch.Family, v fleetsearch.Variant, base st
 	out := variantPart{
 		ID: "v-" + v.ID, Agents: v.Agents, Width: meter(v.Agents, f.Agents), Most: v.ID == f.Majority,
 		Drifted: f.Majority != "" && v.ID != f.Majority, URL: agentsWhere(is(fleetsearch.FacetVariant, v.ID)),
-		Config: configURL(v.Hash), Distinct: v.Distinct, Versions: countsOf(fleetquery.FacetVersion, v.Versions),
+		Config: configURL(v.Hash), Rollout: rolloutURL(fleethistory.OfConfig, v.ID), Distinct: v.Distinct, Versions: countsOf(fleetquery.FacetVersion, v.Versions),
 		Findings: newFindings(v.Findings),
 	}
 	if v.Hash != base && base != "" {
@@ -169,11 +173,12 @@ type oneConfigPage struct {
 	Sample                              []agentLine
 	Config                              *configPart
 	Compare                             string
+	Rollout                             string
 	JSON                                string
 }
 
 func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
-	c, ok := u.index.Config(r.PathValue("hash"))
+	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
 		u.unknownConfig(w, r)
 		return
@@ -186,7 +191,7 @@ func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
 
 // configText serves one file of a config as text.
 func (u *UI) configText(w http.ResponseWriter, r *http.Request) {
-	c, ok := u.index.Config(r.PathValue("hash"))
+	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
 		u.unknownConfig(w, r)
 		return
@@ -211,7 +216,7 @@ func (u *UI) newOneConfigPage(c fleetsearch.Config) oneConfigPage {
 		URL: agentsWhere(is(fleetquery.FacetConfig, f.Hash)), VariantURL: agentsWhere(is(fleetquery.FacetConfig, f.Variant)),
 		FamilyURL: agentsWhere(is(fleetquery.FacetConfig, f.Family)), Family: "/configs#f-" + f.Family,
 		Drifted: c.Drifted, Most: c.MajorityHash != "" && !c.Drifted, Problem: clean(f.Problem), Findings: newFindings(f.Findings),
-		Config: newConfigPart(c.Config, configURL(f.Hash)+"/text"), Compare: configURL(f.Hash) + "/diff", JSON: "/api/v1/configs/" + f.Hash,
+		Config: newConfigPart(c.Config, configURL(f.Hash)+"/text"), Compare: configURL(f.Hash) + "/diff", Rollout: rolloutURL(fleethistory.OfConfig, f.Variant), JSON: "/api/v1/configs/" + f.Hash,
 	}
 	if c.Drifted {
 		out.MostDiff = diffURL(c.MajorityHash, f.Hash)
@@ -261,16 +266,19 @@ type diffLine struct {
 // maxDiffLines bounds what a page shows of a comparison.
 const maxDiffLines = 4000
 
-// diff compares a config with another (?to=): by hash, by the instance UID of who runs it, or "majority" for the one of
-// most of its family. What has to differ between instances is taken for equal unless ?exact=true.
+// diff compares a config with another (?to=), or another (?from=) with it: by hash, by the instance UID of who runs it,
+// or "majority" for the one of most of its family. What has to differ between instances is taken for equal unless
+// ?exact=true.
 func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
-	v := newView(r.URL.Path, r.URL.Query(), "to", "exact")
-	from, ok := u.index.Config(r.PathValue("hash"))
+	v := newView(r.URL.Path, r.URL.Query(), "to", "from", "exact")
+	from, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
 		u.unknownConfig(w, r)
 		return
 	}
-	to, ok := u.otherConfig(from, strings.TrimSpace(v.values.Get("to")))
+	backwards := v.values.Has("from")
+	other := cmp.Or(v.values.Get("from"), v.values.Get("to"))
+	to, ok := u.otherConfig(r.Context(), from, strings.TrimSpace(other))
 	if !ok {
 		u.render(w, r, http.StatusNotFound, "missing.html", page{
 			Title: "Nothing to compare with", Here: "/configs",
@@ -281,6 +289,9 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 			},
 		})
 		return
+	}
+	if backwards {
+		from, to = to, from
 	}
 	exact := v.values.Get("exact") == "true"
 	d := fleetconfig.Compare(from.Text(), to.Text(), fleetconfig.DiffOptions{IgnoreVolatile: !exact})
@@ -298,7 +309,7 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 	u.render(w, r, http.StatusOK, "diff.html", page{Title: "Config diff", Here: "/configs", Body: body})
 }
 
-func (u *UI) otherConfig(from fleetsearch.Config, to string) (fleetsearch.Config, bool) {
+func (u *UI) otherConfig(ctx context.Context, from fleetsearch.Config, to string) (fleetsearch.Config, bool) {
 	if to == "majority" {
 		to = from.MajorityHash
 	}
@@ -307,7 +318,7 @@ func (u *UI) otherConfig(from fleetsearch.Config, to string) (fleetsearch.Config
 			return u.configOf(a)
 		}
 	}
-	return u.index.Config(to)
+	return u.reader.Config(ctx, to)
 }
 
 // configOf is the config that an agent told.
@@ -367,13 +378,16 @@ type familyNote struct {
 	MostDiff           string
 	Compare            string
 	Peers              []option
+	Previous           string   // what differs from the one before
+	Earlier            []option // those before, by hash
+	Rollout            string
 	Config             string
 	Findings           []findingPart
 	SameURL, FamilyURL string
 	declared           []string
 }
 
-func (u *UI) newFamilyNote(a *fleet.Agent) *familyNote {
+func (u *UI) newFamilyNote(ctx context.Context, a *fleet.Agent) *familyNote {
 	c, ok := u.configOf(a)
 	if !ok {
 		return nil
@@ -390,6 +404,17 @@ func (u *UI) newFamilyNote(a *fleet.Agent) *familyNote {
 	}
 	if c.FamilyAgents > 1 {
 		out.Peers = u.peers(a, f.Family)
+	}
+	out.Rollout = rolloutURL(fleethistory.OfConfig, f.Variant)
+	earlier, err := u.reader.Earlier(ctx, a)
+	if err != nil {
+		return out // the rest is true without it
+	}
+	for i, e := range earlier {
+		if i == 0 {
+			out.Previous = diffURL(e.Hash, f.Hash)
+		}
+		out.Earlier = append(out.Earlier, option{Value: e.Hash, Word: "until " + ago(e.Until, u.now()).Full + " · " + short(e.Hash, 8)})
 	}
 	return out
 }

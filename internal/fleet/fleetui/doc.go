@@ -11,7 +11,9 @@
 //	GET /problems            what fails, by component and error
 //	GET /configs             families of configs, their variants, and who drifted
 //	GET /configs/{hash}      one config; /text?name= is a file of it
-//	GET /configs/{hash}/diff what differs from another (?to= a hash, an instance UID or "majority"; ?exact=true)
+//	GET /configs/{hash}/diff what differs from another (?to= a hash, an instance UID or "majority"; ?exact=true); with
+//	                         ?from= what leads from the other to this one
+//	GET /rollout             how far a version or a config (?of=, ?value=) has come among some (?q=) in a time (?for=)
 //	GET /events              what happened, by kind (?kind=), the last first
 //	GET /server              the load and the limits of the server itself
 //	GET /complete            a piece of a page: how a query (?q=) goes on at the cursor (?at=, in bytes)

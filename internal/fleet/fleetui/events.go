@@ -16,18 +16,6 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
-// History is where it is kept what happened. It is safe for concurrent use.
-type History interface {
-	Events(ctx context.Context, q fleet.EventQuery) (fleet.EventPage, error)
-}
-
-// inMemory is the history of a fleet that is kept nowhere.
-type inMemory struct{ fleet *fleet.Fleet }
-
-func (m inMemory) Events(_ context.Context, q fleet.EventQuery) (fleet.EventPage, error) {
-	return m.fleet.Events(q), nil
-}
-
 // eventsPage is the body of the page of events.
 type eventsPage struct {
 	Kinds       []facetValue
@@ -85,13 +73,10 @@ func (u *UI) listEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	found, err := u.settings.History.Events(r.Context(), q)
 	if err != nil {
-		u.render(w, r, http.StatusServiceUnavailable, "missing.html", page{
-			Title: "Events", Here: "/events",
-			Body: missing{Heading: "What happened can't be read now", Text: clean(short(err.Error(), 300))},
-		})
+		u.unreadable(w, r, "Events", err)
 		return
 	}
-	body := eventsPage{All: "/events", Filtered: len(q.Kinds) > 0, Events: u.eventRows(found.Events), JSON: "/api/v1/history"}
+	body := eventsPage{All: "/events", Filtered: len(q.Kinds) > 0, Events: u.eventRows(r.Context(), found.Events), JSON: "/api/v1/history"}
 	if len(q.Kinds) > 0 {
 		body.JSON = address(body.JSON, url.Values{"kind": {v.values.Get("kind")}})
 	}
@@ -109,6 +94,14 @@ func (u *UI) listEvents(w http.ResponseWriter, r *http.Request) {
 		out.Events = events(u.fleet.Position(), opampwire.InstanceUID{})
 	}
 	u.render(w, r, http.StatusOK, "events.html", out)
+}
+
+// unreadable answers for a history that can't be read.
+func (u *UI) unreadable(w http.ResponseWriter, r *http.Request, title string, err error) {
+	u.render(w, r, http.StatusServiceUnavailable, "missing.html", page{
+		Title: title, Here: "/events",
+		Body: missing{Heading: "What happened can't be read now", Text: clean(short(err.Error(), 300))},
+	})
 }
 
 func eventQuery(values url.Values) (q fleet.EventQuery, err error) {
@@ -147,14 +140,14 @@ func kindFilter(v view, kinds []fleet.EventKind, k fleet.EventKind) facetValue {
 	return out
 }
 
-func (u *UI) eventRows(list []fleet.Event) (out []eventRow) {
+func (u *UI) eventRows(ctx context.Context, list []fleet.Event) (out []eventRow) {
 	for i := range list {
-		out = append(out, u.newEventRow(&list[i]))
+		out = append(out, u.newEventRow(ctx, &list[i]))
 	}
 	return out
 }
 
-func (u *UI) newEventRow(e *fleet.Event) eventRow {
+func (u *UI) newEventRow(ctx context.Context, e *fleet.Event) eventRow {
 	out := eventRow{
 		ID: "event-" + strconv.FormatUint(e.ID, 10), When: ago(e.At, u.now()), Kind: eventBadges[e.Kind],
 		Text: eventText(e), Detail: clean(short(oneLine(e.Detail), 300)),
@@ -163,7 +156,7 @@ func (u *UI) newEventRow(e *fleet.Event) eventRow {
 	case fleet.EventHealth:
 		out.Kind = statusBadge(e.To == "StatusOK", e.To)
 	case fleet.EventConfig:
-		if u.index.Runs(e.From) && u.index.Runs(e.To) {
+		if u.reader.Knows(ctx, e.From) && u.reader.Knows(ctx, e.To) {
 			out.Diff = diffURL(e.From, e.To)
 		}
 	}
@@ -212,7 +205,7 @@ func (u *UI) timeline(ctx context.Context, a *fleet.Agent) []eventRow {
 	if err != nil {
 		return nil // the rest of the page is true without it
 	}
-	return u.eventRows(found.Events)
+	return u.eventRows(ctx, found.Events)
 }
 
 // addFlapping lists who came back, started again or fell ill many times within the last hour.

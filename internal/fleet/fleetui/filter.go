@@ -69,6 +69,17 @@ func (v view) without(names ...string) view {
 	return view{path: v.path, values: out}
 }
 
+// only are the values of some parameters.
+func (v view) only(names ...string) url.Values {
+	out := url.Values{}
+	for _, name := range names {
+		if vs := v.values[name]; len(vs) > 0 {
+			out[name] = vs
+		}
+	}
+	return out
+}
+
 // hidden are the parameters that a form must carry along, but for those that it has fields of.
 func (v view) hidden(fields ...string) (out []hidden) {
 	for _, name := range slices.Sorted(keysOf(v.values)) {
@@ -155,6 +166,7 @@ type facetPart struct {
 	Values    []facetValue
 	More      int // values that are not listed
 	MoreURL   string
+	Rollout   string // of versions: how they came
 }
 
 type facetValue struct {
@@ -214,6 +226,9 @@ func newFacets(v view, q fleetquery.Query, counts []fleetsearch.FacetCounts) (ou
 			continue
 		}
 		part.Open = part.Open || active
+		if c.Side.Facet == fleetquery.FacetVersion {
+			part.Rollout = address("/rollout", view{values: v.values}.only("q"))
+		}
 		out = append(out, part)
 	}
 	return out

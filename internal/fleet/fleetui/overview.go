@@ -115,6 +115,9 @@ type hostsPart struct {
 	Shared         []rank // hosts with more than one
 	URL, NoneURL   string
 	Duplicates     uint64
+
+	Restarted, Uncovered       int // agents that others were before, hosts where all are gone
+	RestartedURL, UncoveredURL string
 }
 
 const (
@@ -344,6 +347,18 @@ func (u *UI) newHostsPart(f fleetsearch.FacetCounts) hostsPart {
 		Distinct: f.Distinct, None: f.None, URL: address("/agents", url.Values{"group_by": {string(fleetquery.FacetHost)}}),
 		Duplicates: u.fleet.Stats().Duplicates,
 	}
+	query := func(text string) fleetquery.Query {
+		q, err := fleetquery.Parse(text)
+		if err != nil {
+			panic("fleetui: " + err.Error())
+		}
+		return q
+	}
+	out.Restarted = u.search(fleetsearch.Request{Query: query("runs:>1"), Limit: -1}).Total
+	held := u.search(fleetsearch.Request{Query: query("liveness:connected,unknown"), Limit: -1, Top: 1, Facets: []fleetsearch.Side{f.Side}})
+	out.Uncovered = f.Distinct - held.Facets[0].Distinct
+	out.RestartedURL = address("/agents", url.Values{"q": {"runs:>1"}, "sort": {string(fleetsearch.SortRuns)}})
+	out.UncoveredURL = address("/agents", url.Values{"q": {"-liveness:connected"}, "group_by": {string(fleetquery.FacetHost)}})
 	everybody := is(fleetquery.FacetHost, "*")
 	everybody.Not = true
 	everybody.Values = []fleetquery.Value{{Text: "*"}}

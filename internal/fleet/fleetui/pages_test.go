@@ -65,11 +65,11 @@ func TestTheOverviewAnswersWhatOneAsksFirst(t *testing.T) {
 		"Failing components All exporter:otlphttp 12 receiver:filelog 4 exporter:otlp/backend 2",
 		"Changed in the last hour 30",
 		"Lost 4 edge-agent node-030 33 min ago", "Silent 3 edge-agent node-040", "Goodbye 5", "Not heard yet 0",
-		"Versions All 0.155.0 173 0.149.0 23 0.131.0 3 26 older than 0.155.0",
+		"Versions Roll-out All 0.155.0 173 0.149.0 23 0.131.0 3 26 older than 0.155.0",
 		"140 7 drifted", "8 drifted from most of their family",
 		"By cluster All prod-us 14 unhealthy of 86 prod-eu 2 unhealthy of 76 staging 2 unhealthy of 37",
 		"secret 2", "tls-skip-verify 5",
-		"Hosts with a collector 198 Collectors that tell no host 1 Times two spoke for one instance UID 7 More than one on a host node-007 2",
+		"Hosts with a collector 198 Collectors that tell no host 1 Started anew as another instance 1 Hosts where none is left 12 Times two spoke for one instance UID 7 More than one on a host node-007 2",
 	} {
 		assert.Contains(t, page, want)
 	}
@@ -280,6 +280,10 @@ func TestPipelinesAreDrawnAndTold(t *testing.T) {
 
 // brokenHistory can't be read.
 type brokenHistory struct{}
+
+func (brokenHistory) Config(context.Context, fleet.Sum) (*fleet.Config, error) {
+	return nil, errors.New("disk I/O error")
+}
 
 func (brokenHistory) Events(context.Context, fleet.EventQuery) (fleet.EventPage, error) {
 	return fleet.EventPage{}, errors.New("the disk is <gone>")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
@@ -24,7 +25,7 @@ type Settings struct {
 	// Default ws://127.0.0.1:4320/v1/opamp.
 	OpAMPEndpoint string
 	// History is where it is kept what happened. Without it the fleet's own memory is all there is.
-	History History
+	History fleethistory.Log
 	// Load are the figures of the server itself. Without it the page of the server tells only what the fleet knows.
 	Load func() Load
 	// Sender takes questions to collectors. Without one none are asked.
@@ -42,6 +43,7 @@ type UI struct {
 	// Fixed at construction.
 	fleet    *fleet.Fleet
 	index    *fleetsearch.Index
+	reader   *fleethistory.Reader
 	settings Settings
 	mux      *http.ServeMux
 	pages    *template.Template
@@ -66,10 +68,13 @@ func New(f *fleet.Fleet, s Settings) *UI {
 		s.Index = fleetsearch.New(f)
 	}
 	if s.History == nil {
-		s.History = inMemory{f}
+		s.History = fleethistory.InMemory{Fleet: f}
 	}
 	s.MaySend = fleetsend.Guard(s.MaySend)
-	u := &UI{fleet: f, index: s.Index, settings: s, mux: http.NewServeMux(), assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches)}
+	u := &UI{
+		fleet: f, index: s.Index, reader: fleethistory.New(s.History, s.Index), settings: s, mux: http.NewServeMux(),
+		assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches),
+	}
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": u.assets.url, "facets": fleetquery.Facets,
 	}).
@@ -83,6 +88,7 @@ func New(f *fleet.Fleet, s Settings) *UI {
 	u.mux.HandleFunc("GET /configs/{hash}", u.searching(u.oneConfig))
 	u.mux.HandleFunc("GET /configs/{hash}/text", u.configText)
 	u.mux.HandleFunc("GET /configs/{hash}/diff", u.searching(u.diff))
+	u.mux.HandleFunc("GET /rollout", u.searching(u.rollout))
 	u.mux.HandleFunc("GET /events", u.listEvents)
 	u.mux.HandleFunc("GET /complete", u.searching(u.complete))
 	u.mux.HandleFunc("GET /topology", u.searching(u.topology))
