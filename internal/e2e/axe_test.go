@@ -31,6 +31,8 @@ func TestPagesHaveNoBarriers(t *testing.T) {
 		"empty-overview":   empty.url + "/",
 		"empty-problems":   empty.url + "/problems",
 		"empty-configs":    empty.url + "/configs",
+		"empty-rollout":    empty.url + "/rollout",
+		"rollout-wrong":    p.url + "/rollout?q=staus%3Ax",
 	}
 	for _, page := range p.all(t) {
 		addresses[page.name] = p.url + page.path

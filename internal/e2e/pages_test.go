@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	fleetstate "github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetui"
 	"github.com/otel-fleetview/fleetview/internal/opamptest/plantedfleet"
@@ -32,13 +34,19 @@ type pages struct {
 
 func servePages(t *testing.T) *pages {
 	t.Helper()
+	return serve(t, func(f *fleetstate.Fleet) fleethistory.Log { return fleethistory.InMemory{Fleet: f} })
+}
+
+func serve(t *testing.T, play func(f *fleetstate.Fleet) fleethistory.Log) *pages {
+	t.Helper()
 	f := fleetstate.New(fleetstate.Settings{SilentAfter: plantedfleet.SilentAfter})
 	index := fleetsearch.New(f)
-	api := fleetapi.New(f, fleetapi.Settings{Index: index})
+	log := play(f)
+	api := fleetapi.New(f, fleetapi.Settings{Index: index, History: log})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", api)
 	mux.Handle("/", fleetui.New(f, fleetui.Settings{
-		Index: index, OpAMPEndpoint: "wss://fleet.example.com:4320/v1/opamp", Load: plantedLoad,
+		Index: index, History: log, OpAMPEndpoint: "wss://fleet.example.com:4320/v1/opamp", Load: plantedLoad,
 	}))
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {
@@ -51,9 +59,7 @@ func servePages(t *testing.T) *pages {
 // servePlanted serves the two hundred collectors.
 func servePlanted(t *testing.T) *pages {
 	t.Helper()
-	p := servePages(t)
-	plantedfleet.Play(p.fleet, time.Now())
-	return p
+	return serve(t, func(f *fleetstate.Fleet) fleethistory.Log { return plantedfleet.NewLog(f, time.Now()) })
 }
 
 func plantedLoad() fleetui.Load {
@@ -96,6 +102,12 @@ func (p *pages) all(t *testing.T) []kindOfPage {
 		{"configs", "/configs"},
 		{"config", p.link(t, "/configs", `/configs/[0-9a-f]{64}`)},
 		{"diff", p.link(t, "/configs", `/configs/[0-9a-f]{64}/diff\?to=[0-9a-f]{64}`)},
+		{"collector-changed", "/agents/" + plantedfleet.UID(plantedfleet.Misconfigured).String()},
+		{"config-past", p.link(t, "/agents/"+plantedfleet.UID(plantedfleet.Misconfigured).String(), `/configs/[0-9a-f]{64}/diff\?to=[0-9a-f]{64}`)},
+		{"rollout", "/rollout"},
+		{"rollout-narrowed", "/rollout?q=name%3Aedge-agent&for=1h"},
+		{"rollout-config", strings.ReplaceAll(p.link(t, "/configs", `/rollout\?of=config&(amp;)?value=[0-9a-f]{32}`), "&amp;", "&")},
+		{"rollout-nobody", "/rollout?q=name%3Anobody"},
 		{"events", "/events"},
 		{"events-kind", "/events?kind=lost,silent"},
 		{"server", "/server"},

@@ -69,6 +69,37 @@ func TestAnOperatorsQuestions(t *testing.T) {
 			truths:   []string{reads("Timeline"), `[...document.querySelectorAll("#timeline .badge")].some((b) => b.textContent === "Lost")`},
 		},
 		{
+			question: "what changed just before",
+			clicks:   []string{"exporter:otlphttp", "edge-agent on node-004"},
+			truths:   []string{reads("What changed just before"), reads("2 min before"), reads("Diff to previous"), reads("Compare with earlier")},
+		},
+		{
+			question: "how far a version has come, who lacks it, and who failed since",
+			clicks:   []string{"Roll-out"},
+			truths: []string{reads("Have it 173 of 199"), reads("Don't have it yet 26"), reads("node-012"), reads("got it 50 min ago"),
+				`document.querySelector("svg.rollout path.have") !== null`},
+		},
+		{
+			question: "how far a config has come",
+			clicks:   []string{"filelog, hostmetrics, otlp → otlphttp (logs, metrics, traces)", "Roll-out"},
+			truths:   []string{reads("Roll-out Config"), reads("Have it 135 of 140")},
+		},
+		{
+			question: "who starts again and again",
+			clicks:   []string{"1"},
+			truths:   []string{rows(1), reads("node-185")},
+		},
+		{
+			question: "which hosts have no collector any more",
+			clicks:   []string{"12"},
+			truths:   []string{reads("node-030"), reads("node-050")},
+		},
+		{
+			question: "who has a component that upstream gave up",
+			clicks:   []string{"removed-component"},
+			truths:   []string{reads("logs-shipper"), rows(20)},
+		},
+		{
 			question: "who comes and goes",
 			clicks:   []string{"edge-agent on node-081"},
 			truths:   []string{`[...document.querySelectorAll("#timeline .badge")].filter((b) => b.textContent === "Came back").length >= 4`, reads("was lost")},

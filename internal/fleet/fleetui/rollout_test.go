@@ -4,7 +4,6 @@
 package fleetui
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,37 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
-	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/opamptest/plantedfleet"
 )
-
-// memorable remembers configs that nobody runs any more, as a database does.
-type memorable struct {
-	fleethistory.InMemory
-	configs map[fleet.Sum]*fleet.Config
-}
-
-func (m memorable) remember() {
-	agents, _ := m.Fleet.Agents()
-	for _, a := range agents {
-		if a.Config != nil {
-			m.configs[a.Config.Sum()] = a.Config
-		}
-	}
-}
-
-func (m memorable) Config(_ context.Context, sum fleet.Sum) (*fleet.Config, error) {
-	return m.configs[sum], nil
-}
 
 // newRememberingUI is newPlantedUI with a history that goes back.
 func newRememberingUI(t *testing.T) *UI {
 	t.Helper()
 	f := fleet.New(fleet.Settings{SilentAfter: plantedfleet.SilentAfter})
-	m := memorable{fleethistory.InMemory{Fleet: f}, map[fleet.Sum]*fleet.Config{}}
-	plantedfleet.PlaySlowly(f, uiNow, m.remember)
-	m.remember()
-	u := New(f, Settings{History: m})
+	u := New(f, Settings{History: plantedfleet.NewLog(f, uiNow)})
 	u.now = func() time.Time { return uiNow }
 	return u
 }
