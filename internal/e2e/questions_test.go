@@ -76,8 +76,10 @@ func TestAnOperatorsQuestions(t *testing.T) {
 		{
 			question: "how far a version has come, who lacks it, and who failed since",
 			clicks:   []string{"Roll-out"},
-			truths: []string{reads("Have it 173 of 199"), reads("Don't have it yet 26"), reads("node-012"), reads("got it 50 min ago"),
-				`document.querySelector("svg.rollout path.have") !== null`},
+			truths: []string{
+				reads("Have it 173 of 199"), reads("Don't have it yet 26"), reads("node-012"), reads("got it 50 min ago"),
+				`document.querySelector("svg.rollout path.have") !== null`,
+			},
 		},
 		{
 			question: "how far a config has come",

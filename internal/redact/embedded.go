@@ -96,9 +96,9 @@ type budget struct {
 }
 
 // spend takes one value of so many bytes from the budget, and reports whether that was left.
-func (b *budget) spend(bytes int) bool {
+func (b *budget) spend(size int) bool {
 	b.values--
-	b.bytes -= bytes
+	b.bytes -= size
 	return b.values >= 0 && b.bytes >= 0
 }
 

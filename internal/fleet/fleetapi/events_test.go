@@ -346,11 +346,13 @@ func TestStreamsDoNotEndTogether(t *testing.T) {
 		}
 		time.Sleep(defaultMaxStreamLife * 9 / 10)
 		synctest.Wait()
-		assert.Greater(t, a.streams.open, streams/4)
-		assert.Less(t, a.streams.open, streams*3/4)
+		open, _ := a.Streams()
+		assert.Greater(t, open, streams/4)
+		assert.Less(t, open, streams*3/4)
 		time.Sleep(defaultMaxStreamLife / 10)
 		synctest.Wait()
-		assert.Zero(t, a.streams.open)
+		open, _ = a.Streams()
+		assert.Zero(t, open)
 		for _, stop := range stops {
 			stop()
 		}

@@ -196,11 +196,14 @@ func (r *Reader) newRoll(ctx context.Context, q RolloutRequest) (*roll, error) {
 		reader: r, q: q, budget: maxPastConfigs, byUID: map[[16]byte]*rollRow{}, byKin: map[string]*rollRow{}, atEnd: map[string]int{},
 		out: Rollout{Of: q.Of, From: q.From, Until: q.Until},
 	}
+	var err error
 	if q.Of == OfVersion {
 		t.out.Value = q.Value
-		return t, t.newest()
+		err = t.newest()
+	} else {
+		err = t.config(ctx)
 	}
-	return t, t.config(ctx)
+	return t, err
 }
 
 // newest takes the newest version that somebody runs, where the request names none.
