@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,8 @@ func newExtension(config *Config, set extension.Settings) *gatewayExtension {
 }
 
 // Dependencies are the extensions that authenticate somebody, stand before agents, or
-// report for the gateway.
+// report for the gateway. The gateway itself is none of them: Start says so, where the
+// service would panic.
 func (e *gatewayExtension) Dependencies() []component.ID {
 	ids := e.config.listener().Dependencies()
 	if e.config.Upstream.Auth != (component.ID{}) {
@@ -57,7 +59,7 @@ func (e *gatewayExtension) Dependencies() []component.ID {
 	if e.config.Report.Extension != nil {
 		ids = append(ids, *e.config.Report.Extension)
 	}
-	return ids
+	return slices.DeleteFunc(ids, func(id component.ID) bool { return id == e.set.ID })
 }
 
 // Start opens the listener and begins to connect to the server, for whom it does not

@@ -274,6 +274,22 @@ func (r *registry) Unregister() {
 	r.gone = true
 }
 
+// The service panics at an extension that depends on itself.
+func TestWhoNamesItselfIsToldSo(t *testing.T) {
+	set := nopSettings()
+	for key, text := range map[string]string{
+		"report.extension": fmt.Sprintf("report: {extension: %s}", set.ID),
+		"upstream":         fmt.Sprintf("upstream: {auth: %s}", set.ID),
+		"listener":         fmt.Sprintf("listener: {auth: {authenticator: %s}}", set.ID),
+	} {
+		cfg := parse(t, text)
+		cfg.Listener.NetAddr.Endpoint = "127.0.0.1:0"
+		e := newExtension(cfg, set)
+		assert.Empty(t, e.Dependencies(), key)
+		require.ErrorContains(t, e.Start(context.Background(), hostOf{set.ID: e}), key)
+	}
+}
+
 func TestReportsItself(t *testing.T) {
 	server := opamptest.NewServer(t, opamptest.Script{})
 	r := &registry{sent: make(chan *protobufs.CustomMessage, 1000), busy: 1}

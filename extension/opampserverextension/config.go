@@ -151,6 +151,9 @@ func (d *DatabaseConfig) validate() error {
 	if d.MaxSize != 0 && d.MaxSize < leastDatabase {
 		errs = append(errs, fmt.Errorf("database.max_size: must be 0 or at least %d, is %d", leastDatabase, d.MaxSize))
 	}
+	if d.Path == ":memory:" { // means that to the engine, once for each of its connections
+		errs = append(errs, errors.New("database.path: is no file; without it the fleet is kept in memory"))
+	}
 	return errors.Join(errs...)
 }
 

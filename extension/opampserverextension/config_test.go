@@ -4,6 +4,7 @@
 package opampserverextension
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,6 +96,14 @@ func TestSectionsOfTheExampleAreValid(t *testing.T) {
 	assert.Equal(t, []component.ID{component.MustNewIDWithName("basicauth", "people")}, newServer(all, nopSettings()).Dependencies())
 }
 
+// The service panics at an extension that depends on itself.
+func TestWhoNamesItselfIsToldSo(t *testing.T) {
+	set := nopSettings()
+	s := newServer(configOf(t, fmt.Sprintf("web: {auth: {authenticator: %s}}", set.ID)), set)
+	assert.Empty(t, s.Dependencies())
+	require.ErrorContains(t, s.Start(context.Background(), hostOf{set.ID: s}), "web")
+}
+
 func TestMistakesAreNamedByTheirKey(t *testing.T) {
 	cert, key, _ := certificate(t)
 	pair := fmt.Sprintf("cert_file: '%s', key_file: '%s'", cert, key)
@@ -126,6 +135,7 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"retire after negative": {"retire_after: -1s", []string{"retire_after: must be at least 0s, is -1s"}},
 		"retire never":          {"retire_after: 0s", nil},
 		"retention too short":   {"database: {retention: 1m}", []string{"database.retention: must be at least 1h0m0s, is 1m0s"}},
+		"database in memory":    {"database: {path: ':memory:'}", []string{"database.path: is no file"}},
 		"database too small":    {"database: {max_size: 1000}", []string{"database.max_size: must be 0 or at least 1048576, is 1000"}},
 		"database negative":     {"database: {max_size: -1}", []string{"database.max_size:"}},
 		"no identity":           {"identity: {attributes: []}", nil},

@@ -87,12 +87,17 @@ func (d *DatabaseConfig) reachable() error {
 	case !info.IsDir():
 		return fmt.Errorf("database.path: %s is not a directory", dir)
 	}
-	// Who may read the fleet may read this file, and nobody else.
-	f, err := os.OpenFile(d.Path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("database.path: %w: make it writable for this process, or set database.path to another file", err)
+	// Who may read the fleet may read this file, and nobody else. Whoever can read the other could hold the lock.
+	for _, path := range []string{d.Path, d.Path + "-lock"} {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return fmt.Errorf("database.path: %w: make it writable for this process, or set database.path to another file", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("database.path: %w", err)
+		}
 	}
-	return f.Close()
+	return nil
 }
 
 // history is where it is asked for what happened: the database, or memory.

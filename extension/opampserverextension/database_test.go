@@ -158,7 +158,7 @@ func TestWhatIsWrongWithADatabaseIsSaidByItsKey(t *testing.T) {
 		filepath.Join(text, "fleet.db"):           "database.path: ",
 		dir:                                       "database.path: ",
 		text:                                      "move it away, or set database.path to another file",
-		filepath.Join(shut, "fleet.db"):           "make its directory writable for this process, or set database.path to another file",
+		filepath.Join(shut, "fleet.db"):           "make it writable for this process, or set database.path to another file",
 	} {
 		s := newServer(configOf(t, inFile(path)), nopSettings())
 		err := s.Start(context.Background(), nopHost)
@@ -176,7 +176,7 @@ func TestADatabaseIsItsOwnersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fleet.db")
 	s := start(t, inFile(path), nopHost)
 	connect(t, s).say(described("a"))
-	for _, end := range []string{"", "-wal"} {
+	for _, end := range []string{"", "-wal", "-lock"} {
 		info, err := os.Stat(path + end)
 		require.NoError(t, err)
 		assert.Zero(t, info.Mode().Perm()&0o077, end)

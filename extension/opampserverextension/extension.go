@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ var _ extensioncapabilities.Dependent = (*server)(nil)
 // server is the extension. The Collector calls its methods one after the other.
 type server struct {
 	// Fixed at construction.
+	id        component.ID
 	config    *Config
 	telemetry component.TelemetrySettings
 	version   string // of the program
@@ -70,12 +72,14 @@ type server struct {
 }
 
 func newServer(config *Config, set extension.Settings) *server {
-	return &server{config: config, telemetry: set.TelemetrySettings, version: set.BuildInfo.Version}
+	return &server{id: set.ID, config: config, telemetry: set.TelemetrySettings, version: set.BuildInfo.Version}
 }
 
-// Dependencies are the extensions that authenticate requests or stand before them.
+// Dependencies are the extensions that authenticate requests or stand before them. This
+// one itself is none of them: Start says so, where the service would panic.
 func (s *server) Dependencies() []component.ID {
-	return append(s.config.agentsListener().Dependencies(), s.config.webListener().Dependencies()...)
+	ids := append(s.config.agentsListener().Dependencies(), s.config.webListener().Dependencies()...)
+	return slices.DeleteFunc(ids, func(id component.ID) bool { return id == s.id })
 }
 
 // Start opens both listeners and serves. What a failed Start began it undoes.
