@@ -105,7 +105,9 @@ func TestStatusOfAnOutageSaysWhy(t *testing.T) {
 			cfg := configFor(server.URL(transport).String())
 			cfg.Server.endpoint().Headers = map[string]configopaque.String{"Authorization": "Bearer hunter2"}
 			startExtension(t, cfg, set)
-			page, text := statusWith(t, set.ID, func(p statusPage) bool { return p.Phase == "waiting" && p.Attempts >= 2 && strings.Contains(p.Summary, "next attempt") })
+			page, text := statusWith(t, set.ID, func(p statusPage) bool {
+				return p.Phase == "waiting" && p.Attempts >= 2 && strings.Contains(p.Summary, "next attempt")
+			})
 			require.Contains(t, page.Summary, "not connected for ")
 			require.Contains(t, page.Summary, "unauthorized: server answered 401 Unauthorized; next attempt in ")
 			require.Equal(t, "unauthorized", page.LastFailure.Reason)
