@@ -286,7 +286,7 @@ const (
 	chartTicks  = 4
 )
 
-// newRolloutChart draws two areas in steps.
+// newRolloutChart draws two areas.
 func newRolloutChart(r fleethistory.Rollout) *rolloutChart {
 	most := 1
 	for _, n := range r.Total {
@@ -315,7 +315,7 @@ func tickWord(t time.Time, span time.Duration) string {
 	return t.UTC().Format("15:04")
 }
 
-// area is a path below counts, and its upper edge. A count holds until the next.
+// area is a path below counts, and its upper edge.
 func area(counts []int, most int) (shape, edge string) {
 	var b strings.Builder
 	x := func(i int) int { return i * chartWidth / (len(counts) - 1) }
@@ -328,7 +328,7 @@ func area(counts []int, most int) (shape, edge string) {
 	return edge + fmt.Sprintf("L%d %dL0 %dZ", chartWidth, chartHeight, chartHeight), edge
 }
 
-// before is what changed just before a collector came to be as it is.
+// beforePart is what changed just before a collector came to be as it is.
 type beforePart struct {
 	What    badge // of the step
 	Part    string
