@@ -66,7 +66,8 @@ func (w *world) report(n byte, at time.Time, version, config string, exporters .
 	w.seq[n]++
 	if version != "" {
 		msg.AgentDescription = &protobufs.AgentDescription{IdentifyingAttributes: []*protobufs.KeyValue{
-			{Key: "service.name", Value: text("otel")}, {Key: "service.version", Value: text(version)},
+			{Key: "service.name", Value: text("otel")},
+			{Key: "service.version", Value: text(version)},
 			{Key: "host.name", Value: text(fmt.Sprintf("host-%d", n%100))},
 		}}
 	}

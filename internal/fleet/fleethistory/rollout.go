@@ -4,6 +4,7 @@
 package fleethistory
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -123,9 +124,7 @@ func (r *Reader) Rollout(ctx context.Context, q RolloutRequest) (Rollout, error)
 		return Rollout{}, err
 	}
 	t.out.Cut = cut
-	if err := t.choose(ctx, events); err != nil {
-		return Rollout{}, err
-	}
+	t.choose(ctx, events)
 	for i := range events {
 		t.undo(ctx, &events[i])
 	}
@@ -279,17 +278,14 @@ func (t *roll) past(ctx context.Context, value string) string {
 const unknownConfig = "?"
 
 // choose finds who is to get it.
-func (t *roll) choose(ctx context.Context, events []fleet.Event) error {
+func (t *roll) choose(ctx context.Context, events []fleet.Event) {
 	t.out.Query = t.q.Query
 	if len(t.q.Query.Terms) == 0 {
 		t.out.Query = t.everybody(ctx, events)
 	}
-	found, err := t.reader.index.Search(fleetsearch.Request{Query: t.out.Query, Now: t.q.Now})
-	if err != nil {
-		return err
-	}
-	t.out.Position = found.Position
-	for _, a := range found.Agents {
+	var agents []*fleet.Agent
+	agents, t.out.Position = t.reader.index.Agents(t.out.Query, t.q.Now)
+	for _, a := range agents {
 		value := t.valueOf(a)
 		if value == "" || a.KnownSince.After(t.q.Until) {
 			continue
@@ -301,7 +297,6 @@ func (t *roll) choose(ctx context.Context, events []fleet.Event) error {
 			t.byKin[a.Logical] = row
 		}
 	}
-	return nil
 }
 
 // everybody is the query of who is to get it, where nobody says.
@@ -406,13 +401,19 @@ func (t *roll) draw() {
 	}
 }
 
+// straggler is one with what it is listed by.
+type straggler struct {
+	Straggler
+	host string
+}
+
 // tell lists who has it not, and who went wrong with it.
 func (t *roll) tell() {
 	t.out.Selected = len(t.rows)
+	var missing []straggler
 	for _, row := range t.rows {
 		if row.end != t.out.Value {
-			t.out.MissingCount++
-			t.out.Missing = append(t.out.Missing, Straggler{row.agent, row.end})
+			missing = append(missing, straggler{Straggler{row.agent, row.end}, row.agent.HostName()})
 			continue
 		}
 		t.out.Done++
@@ -422,14 +423,16 @@ func (t *roll) tell() {
 			t.out.Failed = append(t.out.Failed, Failure{row.agent, row.got, went})
 		}
 	}
-	t.out.FailedCount = len(t.out.Failed)
-	slices.SortFunc(t.out.Missing, func(a, b Straggler) int {
-		return cmp.Or(strings.Compare(a.Value, b.Value), strings.Compare(a.Agent.HostName(), b.Agent.HostName()), slices.Compare(a.Agent.UID[:], b.Agent.UID[:]))
+	t.out.MissingCount, t.out.FailedCount = len(missing), len(t.out.Failed)
+	slices.SortFunc(missing, func(a, b straggler) int {
+		return cmp.Or(strings.Compare(a.Value, b.Value), strings.Compare(a.host, b.host), bytes.Compare(a.Agent.UID[:], b.Agent.UID[:]))
 	})
+	for _, m := range missing[:min(len(missing), t.q.Limit)] {
+		t.out.Missing = append(t.out.Missing, m.Straggler)
+	}
 	slices.SortFunc(t.out.Failed, func(a, b Failure) int {
-		return cmp.Or(a.Went.Compare(b.Went), slices.Compare(a.Agent.UID[:], b.Agent.UID[:]))
+		return cmp.Or(a.Went.Compare(b.Went), bytes.Compare(a.Agent.UID[:], b.Agent.UID[:]))
 	})
-	t.out.Missing = t.out.Missing[:min(len(t.out.Missing), t.q.Limit)]
 	t.out.Failed = t.out.Failed[:min(len(t.out.Failed), t.q.Limit)]
 	facet := fleetquery.FacetVersion
 	if t.q.Of == OfConfig {

@@ -66,6 +66,17 @@ type Spot struct {
 
 const defaultSpots = 50
 
+// Agents are all that a query finds, in no order.
+func (x *Index) Agents(q fleetquery.Query, now time.Time) ([]*fleet.Agent, fleet.Position) {
+	slots, done := x.find(q, now)
+	defer done()
+	out := make([]*fleet.Agent, 0, len(slots))
+	for _, slot := range slots {
+		out = append(out, x.rows[slot].agent)
+	}
+	return out, x.position
+}
+
 // Coverage answers r.
 func (x *Index) Coverage(r CoverageRequest) Coverage {
 	if r.Limit <= 0 {
@@ -74,14 +85,14 @@ func (x *Index) Coverage(r CoverageRequest) Coverage {
 	slots, done := x.find(r.Query, r.Now)
 	defer done()
 	out := Coverage{Agents: len(slots), Position: x.position}
-	identities, hosts := newSpots(), newSpots()
+	identities, hosts := newSpots(x.columns[sideIdentity]), newSpots(x.columns[sideHost])
 	restarted := newBest(r.Limit, func(a, b *fleet.Agent) int {
 		return cmp.Or(cmp.Compare(b.Runs, a.Runs), strings.Compare(placeOf(a), placeOf(b)))
 	})
 	for _, slot := range slots {
 		a := x.rows[slot].agent
-		identities.add(x.columns[sideIdentity].text(slot), a)
-		hosts.add(x.columns[sideHost].text(slot), a)
+		identities.add(slot, a)
+		hosts.add(slot, a)
 		if a.Runs > 1 {
 			out.Successions++
 			out.Instances += a.Runs
@@ -89,26 +100,35 @@ func (x *Index) Coverage(r CoverageRequest) Coverage {
 		}
 	}
 	out.Identities, out.Hosts, out.Restarted = identities.conclude(r.Limit), hosts.conclude(r.Limit), restarted.sorted()
+	x.fleet.Latest(out.Restarted)
+	for _, list := range [][]Spot{out.Identities.Spots, out.Hosts.Spots} {
+		for i := range list { // a heartbeat is no change of what the index knows
+			latest := []*fleet.Agent{list[i].Last}
+			x.fleet.Latest(latest)
+			list[i].Last = latest[0]
+		}
+	}
 	return out
 }
 
-// spots gathers agents by a value.
+// spots gathers agents by the values of a column that gives each one at most.
 type spots struct {
-	of   map[string]*Spot
-	none int
+	column *column
+	of     []Spot // by set
+	none   int
 }
 
-func newSpots() *spots { return &spots{of: map[string]*Spot{}} }
+func newSpots(c *column) *spots { return &spots{column: c, of: make([]Spot, len(c.members))} }
 
-func (s *spots) add(value string, a *fleet.Agent) {
-	if value == "" {
+func (s *spots) add(slot int, a *fleet.Agent) {
+	set := s.column.of[slot]
+	if set == 0 {
 		s.none++
 		return
 	}
-	spot := s.of[value]
-	if spot == nil {
-		spot = &Spot{Value: value, Last: a, Cover: CoverNone}
-		s.of[value] = spot
+	spot := &s.of[set]
+	if spot.Known == 0 {
+		*spot = Spot{Value: s.column.text(slot), Last: a, Cover: CoverNone}
 	}
 	spot.Known++
 	switch a.Liveness {
@@ -137,9 +157,11 @@ func (s *spots) conclude(limit int) CoverageBy {
 	best := newBest(limit, func(a, b *Spot) int {
 		return cmp.Or(cmp.Compare(rank[a.Cover], rank[b.Cover]), cmp.Compare(b.Known, a.Known), strings.Compare(a.Value, b.Value))
 	})
-	for _, spot := range s.of {
-		out.Counts[spot.Cover]++
-		best.offer(spot)
+	for i := range s.of {
+		if s.of[i].Known > 0 {
+			out.Counts[s.of[i].Cover]++
+			best.offer(&s.of[i])
+		}
 	}
 	for _, spot := range best.sorted() {
 		out.Spots = append(out.Spots, *spot)

@@ -16,7 +16,7 @@ import (
 )
 
 // coveredFleet has a pod that was started anew twice, two on one host, one that is gone, and one that tells nothing.
-func coveredFleet(t *testing.T) *Index {
+func coveredFleet() *Index {
 	f := fleet.New(fleet.Settings{})
 	put := func(c collector, at time.Time) { f.Report(connOf(c), c.report(), at) }
 	for i := range 3 {
@@ -36,7 +36,7 @@ func coveredFleet(t *testing.T) *Index {
 }
 
 func TestCoverage(t *testing.T) {
-	x := coveredFleet(t)
+	x := coveredFleet()
 	got := x.Coverage(CoverageRequest{Now: now})
 	assert.Equal(t, 5, got.Agents)
 	assert.Equal(t, map[Cover]int{CoverNone: 1, CoverShared: 1, CoverUnsure: 0, CoverOne: 1}, got.Identities.Counts)
@@ -60,7 +60,7 @@ func TestCoverage(t *testing.T) {
 }
 
 func TestIdentityAndNumbersAreAskedFor(t *testing.T) {
-	x := coveredFleet(t)
+	x := coveredFleet()
 	at := now.Add(3 * time.Minute)
 	find := func(query string) (names []string) {
 		q, err := fleetquery.Parse(query)
