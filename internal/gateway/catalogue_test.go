@@ -4,11 +4,7 @@
 package gateway
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/opampserver"
+	"github.com/otel-fleetview/fleetview/internal/opamptest"
 )
 
 // proof is what may be done to a gateway, or happen to it; the tests and benchmarks that show that it is borne; and
@@ -107,15 +104,10 @@ var faults = map[string]proof{
 
 // A proof that was renamed or deleted is none, nor is one that shows nowhere.
 func TestEveryHostilityHasItsProof(t *testing.T) {
-	there := map[string]bool{}
-	for prefix, dir := range map[string]string{
+	there := opamptest.ProofsIn(t, map[string]string{
 		"": ".", "opampserver/": "../opampserver", "opampwire/": "../opampwire",
 		"opampgatewayextension/": "../../extension/opampgatewayextension", "e2e/": "../e2e",
-	} {
-		for _, name := range proofsIn(t, dir) {
-			there[prefix+name] = true
-		}
-	}
+	})
 	for i := range 13 {
 		require.Contains(t, hostilities, strconv.Itoa(i+1))
 	}
@@ -168,26 +160,7 @@ func values(metric string) map[string]bool {
 	case "destinations":
 		add("stripped", "rewritten")
 	case "upstreams":
-		add("connected", "disconnected")
+		add("connected", "idle", "disconnected")
 	}
 	return out
-}
-
-// proofsIn are the names of the tests, benchmarks and fuzz targets of the package in dir.
-func proofsIn(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	require.NoError(t, err)
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		require.NoError(t, err)
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		for _, decl := range parsed.Decls {
-			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil {
-				names = append(names, f.Name.Name)
-			}
-		}
-	}
-	return names
 }

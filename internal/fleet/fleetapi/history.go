@@ -73,6 +73,18 @@ func (a *API) answerHistory(w http.ResponseWriter, r *http.Request, q fleet.Even
 	answer(w, http.StatusOK, out)
 }
 
+func newHappenings(list []fleet.Event) []happening {
+	out := make([]happening, 0, len(list))
+	for i := range list {
+		out = append(out, newHappening(&list[i]))
+	}
+	return out
+}
+
+func unreadable(w http.ResponseWriter) {
+	fail(w, http.StatusServiceUnavailable, "unavailable", "the history can't be read now; see the server's log")
+}
+
 func newHappening(e *fleet.Event) happening {
 	h := happening{
 		ID: strconv.FormatUint(e.ID, 10), At: e.At.UTC(), Logical: e.Logical, Kind: e.Kind,

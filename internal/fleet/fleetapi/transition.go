@@ -96,15 +96,3 @@ func parseWithin(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
-
-func newHappenings(list []fleet.Event) []happening {
-	out := make([]happening, 0, len(list))
-	for i := range list {
-		out = append(out, newHappening(&list[i]))
-	}
-	return out
-}
-
-func unreadable(w http.ResponseWriter) {
-	fail(w, http.StatusServiceUnavailable, "unavailable", "the history can't be read now; see the server's log")
-}

@@ -26,9 +26,6 @@ const (
 	OutageAsleep  OutageKind = "asleep"  // the process, or its host, stood still
 )
 
-// OutageKinds lists every kind.
-func OutageKinds() []OutageKind { return []OutageKind{OutageStopped, OutageKilled, OutageAsleep} }
-
 // Meets reports whether a span of time has a part in the outage, or begins so soon after it that it may have to do
 // with it.
 func (o Outage) Meets(from, until time.Time) bool {

@@ -74,7 +74,7 @@ func (r *Reader) Config(ctx context.Context, hash string) (fleetsearch.Config, b
 
 // Knows reports whether the config with that hash is run, or kept.
 func (r *Reader) Knows(ctx context.Context, hash string) bool {
-	if r.index.Runs(hash) {
+	if _, runs := r.index.Facts(hash); runs {
 		return true
 	}
 	sum, err := fleet.ParseSum(hash)

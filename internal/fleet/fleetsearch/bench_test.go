@@ -47,7 +47,7 @@ func BenchmarkQueries(b *testing.B) {
 	x := New(f)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	before := bigfleet.Heap()
-	taken := bigfleet.Cost(b, 1, x.Refresh)
+	taken := bigfleet.Cost(1, x.Refresh)
 	b.Logf("taking in %d agents: %s of one core", bigfleet.Size(), taken.Core(50))
 	b.Logf("memory of the index: %d bytes an agent", (bigfleet.Heap()-before)/int64(bigfleet.Size()))
 	const rounds = 21
@@ -63,7 +63,7 @@ func BenchmarkQueries(b *testing.B) {
 				for _, q := range benchQueries {
 					r := Request{Query: mustParse(b, q), Facets: kind.facets, Limit: 100, Now: now}
 					total := 0
-					c := bigfleet.Cost(b, rounds, func() { total = search(b, x, r).Total })
+					c := bigfleet.Cost(rounds, func() { total = search(b, x, r).Total })
 					all = all.And(c)
 					b.Logf("%s %8d  %s", c, total, q)
 				}
@@ -100,7 +100,7 @@ func BenchmarkQuestions(b *testing.B) {
 			{"a config that there is not", func() { x.Config("abcdef") }},
 			{"all sides", func() { search(b, x, Request{Facets: everySide(b), Limit: -1}) }},
 		} {
-			b.Logf("%s  %s", bigfleet.Cost(b, 21, question.ask), question.name)
+			b.Logf("%s  %s", bigfleet.Cost(21, question.ask), question.name)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func BenchmarkChanges(b *testing.B) {
 			var c bigfleet.Costs
 			for round := range 21 {
 				bigfleet.Change(f, kind, round, changes, now)
-				c = c.And(bigfleet.Cost(b, 1, x.Refresh))
+				c = c.And(bigfleet.Cost(1, x.Refresh))
 			}
 			b.Logf("%s  %s", c, kind)
 		}

@@ -247,14 +247,6 @@ func (x *Index) Config(prefix string) (Config, bool) {
 	return x.newConfig(f), true
 }
 
-// Runs reports whether an agent runs the config of a hash, as a whole.
-func (x *Index) Runs(hash string) bool {
-	x.Refresh()
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.facts[hash] != nil
-}
-
 // Facts of a config that somebody runs, by its whole hash. It costs less than [Index.Config].
 func (x *Index) Facts(hash string) (fleetconfig.Facts, bool) {
 	x.Refresh()

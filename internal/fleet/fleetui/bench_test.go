@@ -56,7 +56,7 @@ func BenchmarkPages(b *testing.B) {
 			"/complete?q=attr.&at=5",
 		} {
 			size := 0
-			c := bigfleet.Cost(b, rounds, func() {
+			c := bigfleet.Cost(rounds, func() {
 				r := httptest.NewRequest(http.MethodGet, page, http.NoBody)
 				r.Header.Set("Accept-Encoding", "gzip")
 				w := httptest.NewRecorder()

@@ -7,20 +7,10 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/otel-fleetview/fleetview/internal/opamptest/measured"
 )
-
-// CPU is the time that this process has had on all cores. What else runs on the machine doesn't count.
-func CPU(tb testing.TB) time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		tb.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // Heap is what lives on it, in bytes.
 func Heap() int64 {
@@ -35,11 +25,11 @@ type Costs struct{ core, clock []time.Duration }
 
 // Cost does a thing some times and returns what each took. It is the caller's to see to it that nothing else runs in the
 // process, and that it has one core: runtime.GOMAXPROCS(1).
-func Cost(tb testing.TB, rounds int, do func()) (c Costs) {
+func Cost(rounds int, do func()) (c Costs) {
 	for range rounds {
-		began, clock := CPU(tb), time.Now()
+		began, clock := measured.ProcessCPU(), time.Now()
 		do()
-		c.core, c.clock = append(c.core, CPU(tb)-began), append(c.clock, time.Since(clock))
+		c.core, c.clock = append(c.core, measured.ProcessCPU()-began), append(c.clock, time.Since(clock))
 	}
 	return c
 }
