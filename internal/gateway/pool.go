@@ -516,10 +516,10 @@ func (s *slot) noteSent(uid opampwire.InstanceUID, now moment) {
 	s.sample.Store(&sample{uid: uid, at: now})
 }
 
-// noteAnswer ends one.
+// noteAnswer ends one. What comes after sampleLimit answers something else.
 func (s *slot) noteAnswer(uid opampwire.InstanceUID, now moment) {
 	open := s.sample.Load()
-	if open == nil || open.uid != uid || !s.sample.CompareAndSwap(open, nil) {
+	if open == nil || open.uid != uid || !s.sample.CompareAndSwap(open, nil) || now-open.at >= sampleLimit {
 		return
 	}
 	was := s.wait.Load()

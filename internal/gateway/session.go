@@ -206,9 +206,8 @@ func (g *Gateway) carry(v verdict, message body, m opampwire.AgentMessage, forwa
 	var err error
 	switch c := v.carrier.(type) {
 	case *link:
-		if err = c.carry(g.hard, g.set.WriteTimeout, message); err == nil {
-			c.slot.noteSent(m.UID, g.now())
-		}
+		c.slot.noteSent(m.UID, g.now()) // before the answer can have come
+		err = c.carry(g.hard, g.set.WriteTimeout, message)
 	case *poster:
 		err = c.carry(g.hard, m.UID, message.whole(), forwarded)
 	}
