@@ -47,6 +47,7 @@ type API struct {
 	reader   *fleethistory.Reader
 	settings Settings
 	now      func() time.Time
+	began    time.Time
 	work     *work
 	mux      *http.ServeMux
 	streams  *streams
@@ -92,6 +93,7 @@ func New(f *fleet.Fleet, s Settings) *API {
 		reader:   fleethistory.New(s.History, s.Index),
 		settings: s,
 		now:      time.Now,
+		began:    time.Now(),
 		work:     newWork(s.MaxSearches),
 		mux:      http.NewServeMux(),
 		streams:  newStreams(s.MaxStreams, s.MaxStreamsPerPeer),

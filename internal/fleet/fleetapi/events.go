@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// batchEvery is the shortest time between two batches on one stream. What changes after a quiet time leaves at
-	// once.
+	// batchEvery is how often a stream tells at most. What changes after a quiet time leaves at once; what comes after
+	// that waits for a moment that all streams have in common, so that all who watch ask for the same at the same time.
 	batchEvery = time.Second
 	// keepAliveEvery is how often a stream with nothing to tell says so, so that nobody on the way thinks it dead.
 	keepAliveEvery = 15 * time.Second
@@ -69,7 +69,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	watcher := a.fleet.Watch()
 	defer watcher.Close()
-	s := &stream{fleet: a.fleet, want: want, w: w, out: http.NewResponseController(w), life: a.streamLife()}
+	s := &stream{fleet: a.fleet, began: a.began, want: want, w: w, out: http.NewResponseController(w), life: a.streamLife()}
 	_ = s.run(r.Context(), watcher.C, a.closed) // an error is a client that left: there is nobody to tell
 }
 
@@ -122,6 +122,7 @@ func (want *wanted) set(name, value string) (err error) {
 // stream is one client's. It is owned by its handler.
 type stream struct {
 	fleet *fleet.Fleet
+	began time.Time // when all moments at which streams tell are counted from
 	want  wanted
 	w     http.ResponseWriter
 	out   *http.ResponseController
@@ -161,7 +162,7 @@ func (s *stream) run(ctx context.Context, wake <-chan struct{}, closed <-chan st
 			}
 			ready = nil
 			if told {
-				pause.Reset(batchEvery)
+				pause.Reset(s.untilNext())
 				ready = pause.C
 			}
 		case <-wakeUnless(ready != nil, wake):
@@ -183,6 +184,9 @@ func (s *stream) farewell() []byte {
 // retryIn tells a client after which time to come again when the stream has ended.
 func retryIn(d time.Duration) []byte { return fmt.Appendf(nil, "retry: %d\n\n", d.Milliseconds()) }
 
+// untilNext is how long it is until the next moment at which streams tell.
+func (s *stream) untilNext() time.Duration { return batchEvery - time.Since(s.began)%batchEvery }
+
 // wakeUnless leaves a wake where it is while a batch is due anyway.
 func wakeUnless(due bool, wake <-chan struct{}) <-chan struct{} {
 	if due {
@@ -193,6 +197,15 @@ func wakeUnless(due bool, wake <-chan struct{}) <-chan struct{} {
 
 // tell writes what changed since it told last, and reports whether there was something.
 func (s *stream) tell() (bool, error) {
+	now := s.fleet.Position()
+	if !s.isNews(now) {
+		s.want.from = now
+		return false, nil
+	}
+	if s.want.version && s.want.uid.IsZero() { // whoever it was
+		s.want.from = now
+		return true, s.tellVersion(now)
+	}
 	d := s.fleet.Since(s.want.from)
 	s.want.from = d.Position
 	s.want.only(&d)
@@ -200,9 +213,25 @@ func (s *stream) tell() (bool, error) {
 		return false, nil
 	}
 	if s.want.version {
-		return true, s.write(event("changed", d.Position.String(), moved{Version: d.Position.Version}))
+		return true, s.tellVersion(d.Position)
 	}
 	return true, s.tellAgents(d)
+}
+
+// isNews spares a look at all that changed where nothing did, or nothing of the one agent that the client asked for.
+func (s *stream) isNews(now fleet.Position) bool {
+	if now == s.want.from {
+		return false
+	}
+	if s.want.uid.IsZero() || now.Epoch != s.want.from.Epoch || now.Version < s.want.from.Version {
+		return true
+	}
+	a, ok := s.fleet.Agent(s.want.uid)
+	return !ok || a.Version > s.want.from.Version
+}
+
+func (s *stream) tellVersion(p fleet.Position) error {
+	return s.write(event("changed", p.String(), moved{Version: p.Version}))
 }
 
 // only narrows d to the agent that the client asked for.

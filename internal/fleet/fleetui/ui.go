@@ -75,23 +75,24 @@ func New(f *fleet.Fleet, s Settings) *UI {
 		fleet: f, index: s.Index, reader: fleethistory.New(s.History, s.Index), settings: s, mux: http.NewServeMux(),
 		assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches),
 	}
+	shared := newShared(f, func() time.Time { return u.now() }, u.searching)
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": u.assets.url, "facets": fleetquery.Facets,
 	}).
 		ParseFS(templates, "templates/*.html"))
-	u.mux.HandleFunc("GET /{$}", u.searching(u.overview))
-	u.mux.HandleFunc("GET /agents", u.searching(u.list))
+	u.mux.HandleFunc("GET /{$}", shared.sharing(u.overview))
+	u.mux.HandleFunc("GET /agents", shared.sharing(u.list))
 	u.mux.HandleFunc("GET /agents/{uid}", u.searching(u.agent))
 	u.mux.HandleFunc("GET /agents/{uid}/config", u.config)
-	u.mux.HandleFunc("GET /problems", u.searching(u.problems))
-	u.mux.HandleFunc("GET /configs", u.searching(u.configs))
-	u.mux.HandleFunc("GET /configs/{hash}", u.searching(u.oneConfig))
+	u.mux.HandleFunc("GET /problems", shared.sharing(u.problems))
+	u.mux.HandleFunc("GET /configs", shared.sharing(u.configs))
+	u.mux.HandleFunc("GET /configs/{hash}", shared.sharing(u.oneConfig))
 	u.mux.HandleFunc("GET /configs/{hash}/text", u.configText)
-	u.mux.HandleFunc("GET /configs/{hash}/diff", u.searching(u.diff))
-	u.mux.HandleFunc("GET /rollout", u.searching(u.rollout))
+	u.mux.HandleFunc("GET /configs/{hash}/diff", shared.sharing(u.diff))
+	u.mux.HandleFunc("GET /rollout", shared.sharing(u.rollout))
 	u.mux.HandleFunc("GET /events", u.listEvents)
 	u.mux.HandleFunc("GET /complete", u.searching(u.complete))
-	u.mux.HandleFunc("GET /topology", u.searching(u.topology))
+	u.mux.HandleFunc("GET /topology", shared.sharing(u.topology))
 	u.mux.HandleFunc("GET /server", u.server)
 	if s.Sender != nil {
 		u.mux.HandleFunc("POST /agents/{uid}/report", u.ask)

@@ -34,12 +34,15 @@ func compress(body []byte, level int) []byte {
 	return out.Bytes()
 }
 
+// zip compresses a page that is read once.
+func zip(body []byte) []byte { return compress(body, gzip.BestSpeed) }
+
 // send writes body, compressed where the client takes that. zipped may be nil; then it is made if it pays.
 func send(w http.ResponseWriter, r *http.Request, status int, body, zipped []byte) {
 	w.Header().Add("Vary", "Accept-Encoding")
 	if takesGzip(r) && len(body) >= leastZipped {
 		if zipped == nil {
-			zipped = compress(body, gzip.BestSpeed)
+			zipped = zip(body)
 		}
 		w.Header().Set("Content-Encoding", "gzip")
 		body = zipped

@@ -55,6 +55,7 @@
 
   let fetching = false;
   let again = false;
+  let told = ""; // the last that the event stream said: the server may give us an answer that is as new as that
 
   const refresh = () => {
     if (fetching) {
@@ -67,11 +68,11 @@
       fetching = false;
       if (again) {
         again = false;
-        setTimeout(refresh, Math.max(1000, 5 * (performance.now() - began)));
+        setTimeout(refresh, Math.max(1000, 2 * (performance.now() - began)));
       }
     };
     htmx.ajax("GET", here(), { source: live(), target: "#live", select: "#live", swap: "morph:outerHTML",
-      headers: { "Fleetview-Refresh": here() } }).then(done, done);
+      headers: { "Fleetview-Refresh": here(), "Fleetview-Told": told } }).then(done, done);
   };
 
   const isRefresh = (detail) => Boolean(detail.requestConfig?.headers?.["Fleetview-Refresh"]);
@@ -197,7 +198,10 @@
     if (!address || source) return;
     source = new EventSource(address);
     source.addEventListener("open", () => { refused = soonest; sayLive(); });
-    source.addEventListener("changed", refresh);
+    source.addEventListener("changed", (e) => {
+      told = e.lastEventId;
+      refresh();
+    });
     source.addEventListener("error", () => {
       saySoon();
       if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
