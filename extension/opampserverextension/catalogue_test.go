@@ -11,7 +11,7 @@ import (
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 )
 
-// proof is a duty or a hostile behaviour, and the tests that show that this server does, or stands, it. Those of
+// proof is a duty, a hostile behaviour or a flaw, and the tests that show that this server does, stands or lacks it. Those of
 // websocket speak over a WebSocket, those of http over plain HTTP; those of both over both, or they are of what lies
 // behind either. A name with a slash is that of another package's test.
 type proof struct {
@@ -96,18 +96,56 @@ var hostilities = map[string]proof{
 	"13": {what: "requests that nobody offered; floods of custom messages", both: []string{"TestHostileMessagesAreAnsweredAlikeOverBothTransports", "fleet/TestFloodOfMessagesIsBounded", "fleet/TestHugeMessageLeavesItsBeginning"}},
 }
 
+// flaws are what other servers for OpAMP were found to do, and this one does not.
+var flaws = map[string]proof{
+	"writes": {what: "each heartbeat is written, or even some", both: []string{
+		"TestHeartbeatsCauseNoStatement", "fleetstore/TestAnUnchangedHeartbeatCausesNoStatement", "fleetstore/TestWhatIsNotKeptCausesNoStatement",
+	}},
+	"reads":  {what: "beyond the size of a cache each message is a read", both: []string{"fleetstore/TestThousandsOfAgentsAreNotReadAgain"}},
+	"queues": {what: "when many connections break at once, some of them are forgotten", both: []string{
+		"fleet/TestWhenThousandsOfConnectionsBreakAtOnceEachIsTakenIn", "TestAThousandConnectionsThatBreakAtOnceAreAllLost",
+	}},
+	"logs":   {what: "a message is worth a line in the log", both: []string{"TestMessagesAreNotLogged", "opampserver/TestOneLogLineAMinuteForEachReason", "TestRefusalsAreLoggedOnceAMinute"}},
+	"totals": {what: "totals are those of a page", both: []string{"fleetapi/TestTotalsAreExactBeyondAnyPage", "fleetui/TestPagesCountEverybody"}},
+	"clones": {what: "a message costs more the more agents there are", both: []string{
+		"fleet/TestAMessageCostsTheSameHoweverManyAgentsThereAre", "fleetsearch/TestAHeartbeatIsNoWork", "fleet/TestHeartbeatMovesLastSeenAndNothingElse",
+	}},
+	"bodies": {what: "the config is written again and again, though it is the same", both: []string{"fleetstore/TestConformWritesWhatChangedSince", "fleet/TestEqualContentIsKeptOnce"}},
+	"lists":  {what: "asking whether the server is there lists all agents", both: []string{"fleetapi/TestAProbeWaitsForNoQuestion"}},
+	"pages":  {what: "each browser has the whole fleet sent again and again", both: []string{
+		"fleetapi/TestAStreamOfVersionsOnly", "fleetapi/TestStreamsTellAtTheSameMoment", "fleetui/TestBrowsersShareWhatBringsThemUpToDate",
+		"fleetui/TestWhatBrowsersFollowTakesAQuarterOfACoreAtMost",
+	}},
+	"sizes": {
+		what:      "messages of any size, before or after decompression",
+		websocket: []string{"opampserver/TestFramesThatCloseTheConnection", "opampserver/TestHeaderThatAnnouncesTheLimitCostsNothing", "opampserver/TestBytesInFlightAreBoundedOverAllConnections"},
+		http:      []string{"opampserver/TestExchangesThatAreRefused", "opampserver/TestChunkedBodyWithoutEndStopsAtTheLimit", "opampwire/TestGunzipStopsReadingAtTheLimit"},
+	},
+	"half-open":    {what: "a peer that vanished stays connected", websocket: []string{"opampserver/TestSilentPeerIsPingedOnceAndThenClosed", "opampserver/TestSilenceAfterTheHandshakeEndsAtItsDeadline"}, http: []string{"TestSilenceIsNoticed"}},
+	"heads":        {what: "the head of a request may take for ever", both: []string{"TestHeadsThatTrickleHaveADeadline", "TestHeadsAreBounded"}},
+	"stop":         {what: "stopping leaves connections open", both: []string{"opampserver/TestShutdownClosesEveryWebSocketAndRefusesNewcomers", "opampserver/TestShutdownSaysGoingAway", "TestShutdownWithPeersOfEveryKind"}},
+	"goroutines":   {what: "a connection at rest is more than one goroutine", websocket: []string{"opampserver/TestAConnectionAtRestIsOneGoroutine", "opampserver/TestOutboxGoesWithItsWriter"}},
+	"capabilities": {what: "custom capabilities are fixed at the start, the same for all", both: []string{"fleet/TestCustomCapabilitiesAreEachAgentsOwnAndMayChange"}},
+	"polls":        {what: "a poll counts as a connection that comes and goes", http: []string{"fleet/TestPollsAreNoConnections"}},
+	"gaps":         {what: "a gap in the count is not noticed", both: []string{"fleet/TestScenarios", "TestHostileCountsAreNoPingPong"}},
+	"dead":         {what: "who is gone is deleted, or gone because the server was", both: []string{"TestThePageIsRightAtOnceAfterARestart", "fleet/TestScenarios"}},
+}
+
 // A proof that was renamed or deleted is none.
-func TestEveryDutyAndHostilityHasItsProof(t *testing.T) {
+func TestEveryDutyHostilityAndFlawHasItsProof(t *testing.T) {
 	there := opamptest.TestsIn(t, map[string]string{
 		"":             ".",
 		"opampserver/": "../../internal/opampserver",
 		"opampwire/":   "../../internal/opampwire",
 		"fleet/":       "../../internal/fleet",
 		"fleetui/":     "../../internal/fleet/fleetui",
+		"fleetapi/":    "../../internal/fleet/fleetapi",
+		"fleetsearch/": "../../internal/fleet/fleetsearch",
+		"fleetstore/":  "../../internal/fleet/fleetstore",
 	})
 	require.Len(t, duties, 23)
 	require.Len(t, hostilities, 13)
-	for _, proofs := range []map[string]proof{duties, hostilities} {
+	for _, proofs := range []map[string]proof{duties, hostilities, flaws} {
 		for row, p := range proofs {
 			require.NotEmpty(t, len(p.both)+len(p.websocket)+len(p.http), row)
 			for _, names := range [][]string{p.both, p.websocket, p.http} {

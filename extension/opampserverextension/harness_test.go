@@ -131,6 +131,20 @@ func connect(t *testing.T, s *server) *agent {
 	return &agent{t: t, ws: ws, uid: opampwire.NewInstanceUID()}
 }
 
+// connectTCP is connect, with the connection that it is on.
+func connectTCP(t *testing.T, s *server) (*agent, *net.TCPConn) {
+	t.Helper()
+	var raw net.Conn
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		raw, err = new(net.Dialer).DialContext(ctx, network, address)
+		return raw, err
+	}}}
+	ws, _, err := dial(s, &websocket.DialOptions{HTTPClient: client})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ws.CloseNow() })
+	return &agent{t: t, ws: ws, uid: opampwire.NewInstanceUID()}, raw.(*net.TCPConn)
+}
+
 // say sends msg under the agent's name and returns the answer.
 func (a *agent) say(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 	a.t.Helper()

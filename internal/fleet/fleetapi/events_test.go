@@ -242,6 +242,37 @@ func TestAStreamOfVersionsOnly(t *testing.T) {
 	})
 }
 
+// Who came at different times is told of what goes on at the same time, so that all ask for the same then.
+func TestStreamsTellAtTheSameMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fleet.New(fleet.Settings{})
+		a := New(f, Settings{})
+		var clients []*client
+		for range 20 {
+			time.Sleep(170 * time.Millisecond)
+			c, stop := follow(t, a, "?view=version&since="+f.Position().String())
+			defer stop()
+			clients = append(clients, c)
+		}
+		version := 0
+		for second := range 10 {
+			for range 200 { // changes
+				version++
+				report(f, 2, fmt.Sprint("bravo", version), uint64(version))
+				time.Sleep(5 * time.Millisecond)
+			}
+			synctest.Wait()
+			first := clients[0].take()
+			for _, c := range clients[1:] {
+				require.Equal(t, first, c.take())
+			}
+			if second > 0 {
+				require.Equal(t, 1, strings.Count(first, "changed id="), "one a second: %s", first)
+			}
+		}
+	})
+}
+
 func TestABigBatchIsCutIntoEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fleet.New(fleet.Settings{})

@@ -88,6 +88,34 @@ func TestAnUnchangedHeartbeatCausesNoStatement(t *testing.T) {
 	})
 }
 
+// However many agents there are: what is known of them is in memory, and no cache of it has a size that they outgrow.
+func TestThousandsOfAgentsAreNotReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5_000
+		store, f := newFakeStore(), fleet.New(fleet.Settings{})
+		keep(t, f, Settings{Open: store.open})
+		for i := range n {
+			f.Report(connOf(i+1), fullReport(fmt.Sprint(i), 0), time.Now())
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		var reads, writes int
+		store.look(func(s *fakeStore) { reads, writes = s.reads, s.writes })
+		for seq := uint64(1); seq <= 3; seq++ {
+			for i := range n {
+				reply := f.Report(connOf(i+1), heartbeat(fmt.Sprint(i), seq), time.Now())
+				require.Zero(t, reply.GetFlags(), "everything is known")
+			}
+			time.Sleep(10 * time.Second)
+		}
+		synctest.Wait()
+		store.look(func(s *fakeStore) {
+			assert.Equal(t, reads, s.reads)
+			assert.Equal(t, writes, s.writes)
+		})
+	})
+}
+
 func TestOfAnAgentTheLastStateIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, f := newFakeStore(), fleet.New(fleet.Settings{})

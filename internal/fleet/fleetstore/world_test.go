@@ -109,7 +109,8 @@ type fakeStore struct {
 	agents  map[opampwire.InstanceUID]*fleet.Agent
 	heard   []fleet.Heard
 	said    []Said
-	writes  int // calls of Write and WriteHeard
+	writes  int // calls of Write, WriteHeard and WriteSaid
+	reads   int // calls of Load, Events and Config
 	written []time.Time
 	pruned  []time.Time
 	closed  int
@@ -132,6 +133,7 @@ func (f *fakeStore) open(context.Context) (Store, error) {
 func (f *fakeStore) Load(context.Context) (Loaded, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.reads++
 	return Loaded{LastEvent: uint64(len(f.events))}, f.fail
 }
 
@@ -172,10 +174,14 @@ func (f *fakeStore) WriteSaid(_ context.Context, list []Said) error {
 }
 
 func (f *fakeStore) Events(context.Context, fleet.EventQuery) (fleet.EventPage, error) {
+	f.look(func(f *fakeStore) { f.reads++ })
 	return fleet.EventPage{}, nil
 }
 
-func (f *fakeStore) Config(context.Context, fleet.Sum) (*fleet.Config, error) { return nil, nil }
+func (f *fakeStore) Config(context.Context, fleet.Sum) (*fleet.Config, error) {
+	f.look(func(f *fakeStore) { f.reads++ })
+	return nil, nil
+}
 
 func (f *fakeStore) Prune(_ context.Context, before time.Time, _ int) (int, error) {
 	f.mu.Lock()
