@@ -98,10 +98,10 @@ var hostilities = map[string]proof{
 
 // flaws are what other servers for OpAMP were found to do, and this one does not.
 var flaws = map[string]proof{
-	"writes": {what: "each heartbeat is written, or even some", both: []string{
-		"TestHeartbeatsCauseNoStatement", "fleetstore/TestAnUnchangedHeartbeatCausesNoStatement", "fleetstore/TestWhatIsNotKeptCausesNoStatement",
+	"writes": {what: "heartbeats are written, each or some", both: []string{
+		"TestHeartbeatsCauseNoStatement", "fleetstore/TestAnUnchangedHeartbeatCausesNoStatement",
 	}},
-	"reads":  {what: "beyond the size of a cache each message is a read", both: []string{"fleetstore/TestThousandsOfAgentsAreNotReadAgain"}},
+	"reads": {what: "beyond the size of a cache each message is a read", both: []string{"fleetstore/TestThousandsOfAgentsAreNotReadAgain"}},
 	"queues": {what: "when many connections break at once, some of them are forgotten", both: []string{
 		"fleet/TestWhenThousandsOfConnectionsBreakAtOnceEachIsTakenIn", "TestAThousandConnectionsThatBreakAtOnceAreAllLost",
 	}},
@@ -112,7 +112,7 @@ var flaws = map[string]proof{
 	}},
 	"bodies": {what: "the config is written again and again, though it is the same", both: []string{"fleetstore/TestConformWritesWhatChangedSince", "fleet/TestEqualContentIsKeptOnce"}},
 	"lists":  {what: "asking whether the server is there lists all agents", both: []string{"fleetapi/TestAProbeWaitsForNoQuestion"}},
-	"pages":  {what: "each browser has the whole fleet sent again and again", both: []string{
+	"pages": {what: "each browser has the whole fleet sent again and again", both: []string{
 		"fleetapi/TestAStreamOfVersionsOnly", "fleetapi/TestStreamsTellAtTheSameMoment", "fleetui/TestBrowsersShareWhatBringsThemUpToDate",
 		"fleetui/TestWhatBrowsersFollowTakesAQuarterOfACoreAtMost",
 	}},

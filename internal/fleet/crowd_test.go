@@ -23,7 +23,9 @@ func crowdOf(t *testing.T, f *Fleet, n int) {
 	}
 }
 
-func crowdConn(i int) Conn { return Conn{ID: uint64(i + 1), Transport: TransportWebSocket, RemoteAddr: "10.0.0.1:1"} }
+func crowdConn(i int) Conn {
+	return Conn{ID: uint64(i + 1), Transport: TransportWebSocket, RemoteAddr: "10.0.0.1:1"}
+}
 
 // Whoever copies all agents on a message, if only to count them, allocates eight bytes for each. The log of events may
 // grow meanwhile.
