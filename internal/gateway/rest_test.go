@@ -251,12 +251,12 @@ func TestConnectionsThatCarryNobody(t *testing.T) {
 // What the server says long after is no answer, and does not make the pool grow.
 func TestNoAnswerIsNoSlowServer(t *testing.T) {
 	s := new(slot)
-	s.noteSent(opamp(1), moment(time.Minute))
-	s.noteAnswer(opamp(1), moment(time.Minute+sampleLimit))
+	s.noteSent(opamp(1), time.Minute)
+	s.noteAnswer(opamp(1), time.Minute+sampleLimit)
 	require.Zero(t, s.wait.Load())
 	require.Nil(t, s.sample.Load(), "the next message is measured anew")
-	s.noteSent(opamp(1), moment(2*time.Minute))
-	s.noteAnswer(opamp(1), moment(2*time.Minute+sampleLimit-1))
+	s.noteSent(opamp(1), 2*time.Minute)
+	s.noteAnswer(opamp(1), 2*time.Minute+sampleLimit-1)
 	require.Positive(t, s.wait.Load())
 }
 

@@ -248,12 +248,17 @@ func TestStreamsTellAtTheSameMoment(t *testing.T) {
 		f := fleet.New(fleet.Settings{})
 		a := New(f, Settings{})
 		var clients []*client
+		var stops []func()
 		for range 20 {
 			time.Sleep(170 * time.Millisecond)
 			c, stop := follow(t, a, "?view=version&since="+f.Position().String())
-			defer stop()
-			clients = append(clients, c)
+			stops, clients = append(stops, stop), append(clients, c)
 		}
+		defer func() {
+			for _, stop := range stops {
+				stop()
+			}
+		}()
 		time.Sleep(time.Millisecond) // nothing changes in the very moment in which streams tell
 		version := 0
 		for second := range 10 {
