@@ -130,7 +130,7 @@ func (p *graphPart) addExtensions(g fleetgraph.Graph) {
 
 func newGraphNode(box fleetgraph.Box, h fleetgraph.Health, kind, name string, undeclared bool) graphNode {
 	out := graphNode{
-		Box: box, Name: clean(short(name, 20)), Note: clean(kind), State: graphBadge(h), Undeclared: undeclared,
+		Box: box, Name: clean(short(name, 17)), Note: clean(kind), State: graphBadge(h), Undeclared: undeclared,
 	}
 	if h.State != fleetgraph.StateUnknown && h.State != fleetgraph.StateHealthy {
 		out.Note = short(out.State.Word, 22)
