@@ -53,6 +53,10 @@
 //   - one connection is made at start, for nobody. A gateway with a wrong address or a wrong
 //     credential says so then, and goes on trying, and not when the first agent comes. It is
 //     kept if agents come soon, as they do when a gateway is replaced;
+//   - a server that starts beside the gateway, in the same process even, may listen a moment
+//     later. So for two seconds after the start nobody who could not be reached is given up:
+//     the gateway tries again many times, and agents that come wait on, as many as there may be.
+//     Whoever answers is taken at its word, and once there was a server this is over;
 //   - a connection is closed when nobody has been on it for Settings.UpstreamIdle, counted from the end of
 //     the grace of the last one, so an agent that comes and goes does not make it come and go.
 //     Where nothing was ever said on it that is 10 seconds: less than what servers wait for

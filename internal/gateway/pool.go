@@ -28,6 +28,11 @@ const (
 	// backoffBase and backoffMax bound the pause between two dials of a lane, before jitter.
 	backoffBase = 500 * time.Millisecond
 	backoffMax  = 30 * time.Second
+	// settleTime is for how long after the start agents wait for a server that is not there
+	// yet: one that starts beside the gateway, maybe in the same process, is there by then.
+	settleTime = 2 * time.Second
+	// settlePause is the longest pause between two dials meanwhile.
+	settlePause = 200 * time.Millisecond
 	// proven is how long a connection must have lived for the back-off to start anew.
 	proven = 10 * time.Second
 	// growPause is the least time between two connections more.
@@ -60,9 +65,11 @@ type pool struct {
 	gw     *Gateway
 	work   sync.WaitGroup
 	wake   chan struct{} // size 1: there may be agents to announce
+	began  moment        // set by start, before anything runs
 
 	active    atomic.Int32 // index of the endpoint in use
 	connected atomic.Int32 // lanes that have a connection
+	met       atomic.Bool  // there has been a connection
 	limit     atomic.Int64 // bytes: a larger message has cost a connection; 0: none has
 	limited   atomic.Int64 // when, in Unix nanoseconds
 
@@ -81,10 +88,11 @@ type slot struct {
 	first  chan struct{}      // closed at the first connection, or at a refusal that is final
 	stop   context.CancelFunc // ends run; nil: the context of its own peer does
 
-	looped  atomic.Bool           // the last attempt to connect has led back to this gateway
-	refused atomic.Bool           // the server will not have this agent; set before first is closed
-	refusal atomic.Pointer[error] // why not; set before refused
-	once    sync.Once
+	looped   atomic.Bool           // the last attempt to connect has led back to this gateway
+	settling atomic.Bool           // the last attempt has met nobody, shortly after the start; agents wait on
+	refused  atomic.Bool           // the server will not have this agent; set before first is closed
+	refusal  atomic.Pointer[error] // why not; set before refused
+	once     sync.Once
 
 	current atomic.Pointer[link]
 	sample  atomic.Pointer[sample]
@@ -108,6 +116,7 @@ func newPool(gw *Gateway) *pool {
 // start begins to connect, and goes on until ctx ends. One connection is made at once, to
 // find out whether the server can be reached before the first agent needs it.
 func (p *pool) start(ctx context.Context) {
+	p.began = p.gw.now()
 	p.work.Go(func() { p.announce(ctx) })
 	switch {
 	case p.set.overHTTP():
@@ -281,6 +290,14 @@ func (s *slot) run(ctx context.Context, atOnce bool) {
 		if ctx.Err() != nil || s.refused.Load() {
 			return
 		}
+		if s.settling.Load() {
+			s.pool.log.Debug("the OpAMP server is not there yet", zap.String("upstream", s.name), zap.Error(err))
+			if !slept(ctx, jittered(settlePause)) {
+				return
+			}
+			atOnce = true
+			continue
+		}
 		atOnce = s.lane.peer != nil || !s.pool.router.resting(s.lane)
 		if !atOnce {
 			failures = 0
@@ -301,13 +318,21 @@ func (s *slot) run(ctx context.Context, atOnce bool) {
 			s.pool.log.Warn("no connection to the OpAMP server", zap.String("upstream", s.name),
 				zap.String("endpoint", printable(s.pool.endpoint().URL)), zap.Duration("retry_in", wait), zap.Error(err))
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !slept(ctx, wait) {
 			return
-		case <-timer.C:
 		}
+	}
+}
+
+// slept returns when d has passed. It is false if ctx ends before.
+func slept(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -328,7 +353,12 @@ func pause(failures int) time.Duration {
 	if failures < 10 {
 		step = min(backoffMax, backoffBase<<failures)
 	}
-	return step/2 + rand.N(step/2+1) //nolint:gosec // jitter, not a secret
+	return jittered(step)
+}
+
+// jittered is d, or up to half less.
+func jittered(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter, not a secret
 }
 
 func (p *pool) endpoint() Endpoint { return p.set.Endpoints[int(p.active.Load())%len(p.set.Endpoints)] }
@@ -339,7 +369,11 @@ func (p *pool) failOver(from int32, err error) {
 	if len(p.set.Endpoints) > 1 && p.connected.Load() == 0 {
 		next := (from + 1) % int32(len(p.set.Endpoints)) //nolint:gosec // a handful
 		if p.active.CompareAndSwap(from, next) {
-			p.log.Warn("trying the next endpoint", zap.String("endpoint", printable(p.set.Endpoints[next].URL)), zap.Error(err))
+			level := zap.WarnLevel
+			if p.young() {
+				level = zap.DebugLevel // every endpoint is tried many times in a moment
+			}
+			p.log.Log(level, "trying the next endpoint", zap.String("endpoint", printable(p.set.Endpoints[next].URL)), zap.Error(err))
 		}
 	}
 }
@@ -374,6 +408,10 @@ func (s *slot) dial(ctx context.Context) (conn io.ReadWriteCloser, at Endpoint, 
 func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	p := s.pool
 	conn, endpoint, asked, err := s.dial(ctx)
+	s.settling.Store(err != nil && s.settles(err))
+	if s.settling.Load() {
+		return 0, err // who waits for the lane waits on
+	}
 	if err != nil {
 		p.router.laneFailed(s.lane)
 		return asked, err
@@ -389,6 +427,7 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	s.current.Store(l)
 	p.router.laneUp(s.lane, l)
 	p.connected.Add(1)
+	p.met.Store(true)
 	s.once.Do(func() { close(s.first) })
 	p.nudge()
 	if s.lane.peer == nil {
@@ -413,6 +452,22 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	s.blame(l, err)
 	s.sentAway(err)
 	return 0, err
+}
+
+// settles says whether agents may wait on, although err has kept a lane from being connected:
+// the gateway is young, and nobody has answered. A server that has is taken at its word.
+func (s *slot) settles(err error) bool {
+	return s.lane.peer == nil && s.pool.young() && unanswered(err)
+}
+
+// young says whether the gateway has just been started and knows no server yet.
+func (p *pool) young() bool { return !p.met.Load() && p.gw.now()-p.began+settlePause <= settleTime }
+
+// unanswered says whether err is that nobody listens, or that whatever listens has nobody
+// behind it yet.
+func unanswered(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
 
 // handshake is the header of a handshake.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +34,7 @@ import (
 // pipes is a server that answers every message, reached by pipes in place of a network, so
 // that time can be made up.
 type pipes struct {
+	absent atomic.Bool  // nobody listens
 	refuse atomic.Int64 // status of each handshake; 0: it is accepted
 	frozen atomic.Bool  // it reads and answers nothing
 
@@ -47,6 +49,9 @@ func (p *pipes) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dialed = append(p.dialed, time.Now())
+	if p.absent.Load() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
 	if status := int(p.refuse.Load()); status != 0 {
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 	}
@@ -131,8 +136,11 @@ type sleeper struct {
 	seen *observed
 }
 
-func asleep(t *testing.T, set Settings) *sleeper {
-	to, seen := new(pipes), new(observed)
+func asleep(t *testing.T, set Settings) *sleeper { return asleepBeside(t, new(pipes), set) }
+
+// asleepBeside is asleep with a server that is as the test has it.
+func asleepBeside(t *testing.T, to *pipes, set Settings) *sleeper {
+	seen := new(observed)
 	set.Endpoints = []Endpoint{{URL: &url.URL{Scheme: "ws", Host: "server"}, Client: &http.Client{Transport: to}}}
 	set.Observer = seen
 	if set.Drain == 0 {
@@ -305,6 +313,112 @@ func TestServerThatRefusesIsNotIdle(t *testing.T) {
 		require.True(t, s.reach(t.Context()), "it is tried on without an agent")
 		require.Positive(t, s.seen.count("dialled unauthorized"))
 	})
+}
+
+// A server that starts together with the gateway may listen a moment later. Agents that come
+// meanwhile are not told to come back, which takes them half a minute.
+func TestServerThatStartsAMomentLaterIsWaitedFor(t *testing.T) {
+	for name, lanes := range map[string]int{"one lane": 1, "three lanes": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				to := new(pipes)
+				to.absent.Store(true)
+				s := asleepBeside(t, to, Settings{MinConnections: lanes})
+				defer s.end()
+				began := time.Now()
+				var all sync.WaitGroup
+				var ok atomic.Int64
+				for i := range byte(10) {
+					all.Go(func() {
+						time.Sleep(time.Duration(i) * 150 * time.Millisecond)
+						if s.reach(t.Context()) && s.agent(opamp(i+1)).Message(opampwire.AppendHeartbeat(nil, opamp(i+1), 1)[1:]) == nil {
+							ok.Add(1)
+						}
+					})
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				_, idle := s.states()
+				assert.Equal(t, lanes-1, idle, "what is tried is not idle")
+				time.Sleep(500 * time.Millisecond)
+				dials, _, _ := to.counts()
+				assert.LessOrEqual(t, dials, int(1500*time.Millisecond/(settlePause/2))+1)
+				to.absent.Store(false)
+				all.Wait()
+				assert.LessOrEqual(t, time.Since(began), 1500*time.Millisecond+settlePause)
+				synctest.Wait()
+				_, _, heard := to.counts()
+				assert.Equal(t, []int64{10, 10}, []int64{ok.Load(), int64(heard)})
+				assert.Zero(t, sum(s.drop.counts()))
+			})
+		})
+	}
+}
+
+// A server that does not come is not waited for any longer, and once it was there never again.
+func TestServerThatStaysAwayIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := new(pipes)
+		to.absent.Store(true)
+		s := asleepBeside(t, to, Settings{MinConnections: 2})
+		defer s.end()
+		reach := func(want bool, within time.Duration, text string) {
+			t.Helper()
+			began := time.Now()
+			require.Equal(t, want, s.reach(t.Context()), text)
+			require.LessOrEqual(t, time.Since(began), within, text)
+		}
+		reach(false, settleTime, "who comes at the start waits as long as the server may take")
+		connected, idle := s.states()
+		require.Equal(t, []int{0, 0}, []int{connected, idle}, "cut off, not idle")
+		reach(false, 0, "who comes later does not")
+		dials, _, _ := to.counts()
+		time.Sleep(4 * backoffBase)
+		later, _, _ := to.counts()
+		require.LessOrEqual(t, later-dials, 2*5, "and the server is left in peace")
+
+		to.absent.Store(false)
+		time.Sleep(backoffMax)
+		reach(true, 0, "it is found")
+		a := s.agent(opamp(1))
+		require.True(t, a.beat())
+		to.absent.Store(true)
+		for _, slot := range s.pool.all() {
+			if l := slot.current.Load(); l != nil {
+				l.end(io.ErrUnexpectedEOF)
+			}
+		}
+		synctest.Wait()
+		reach(false, 0, "who comes while it is away again is told so")
+	})
+}
+
+// A server that is there and refuses is taken at its word, at the start as well; and a gateway
+// that stops lets go who waits.
+func TestWhoWaitsAtTheStartIsToldWhatIsKnown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		prepare func(*pipes)
+		then    func(*sleeper)
+	}{
+		"unauthorized": {func(p *pipes) { p.refuse.Store(http.StatusUnauthorized) }, func(*sleeper) {}},
+		"throttled":    {func(p *pipes) { p.refuse.Store(http.StatusServiceUnavailable) }, func(*sleeper) {}},
+		"stops":        {func(p *pipes) { p.absent.Store(true) }, (*sleeper).end},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				to := new(pipes)
+				tt.prepare(to)
+				s := asleepBeside(t, to, Settings{})
+				defer s.end()
+				began, done := time.Now(), make(chan bool, 1)
+				go func() { done <- s.reach(t.Context()) }()
+				synctest.Wait()
+				tt.then(s)
+				require.False(t, <-done)
+				require.Zero(t, time.Since(began))
+			})
+		})
+	}
 }
 
 // What a pool has grown by it takes back when that is at rest.

@@ -81,7 +81,7 @@ func (g *Gateway) upstreams(perLane map[*lane]int) []Upstream {
 		if l := s.current.Load(); l != nil {
 			u.Connected, u.QueuedBytes = true, l.waiting()
 		} else {
-			u.Idle = g.router.resting(s.lane)
+			u.Idle = !s.settling.Load() && g.router.resting(s.lane)
 		}
 		ups = append(ups, u)
 	}
