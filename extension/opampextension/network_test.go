@@ -480,3 +480,26 @@ func TestANameThatChangesIsFollowed(t *testing.T) {
 		})
 	}
 }
+
+// A Host of the user's is sent however it is spelled: a server behind others is found by it.
+func TestHostHeader(t *testing.T) {
+	for _, scheme := range []string{"ws", "http"} {
+		for _, name := range []string{"Host", "host"} {
+			t.Run(scheme+" "+name, func(t *testing.T) {
+				ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				hosts := make(chan string, 10)
+				server, _ := serverFor(t, scheme, ln, opamptest.Script{Refuse: func(_ http.ResponseWriter, r *http.Request) bool {
+					hosts <- r.Host
+					return false
+				}})
+				l := connect(t, configFor(server.URL(scheme).String(), func(c *Config) {
+					c.Server.endpoint().Headers = map[string]configopaque.String{name: "fleet.example.com"}
+				}), nil)
+				require.NotNil(t, server.Next(t).AgentDescription)
+				require.Equal(t, "fleet.example.com", <-hosts)
+				l.shutdown(t)
+			})
+		}
+	}
+}

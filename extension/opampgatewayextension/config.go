@@ -210,6 +210,7 @@ func (c *Config) Validate() error {
 		c.validateCORS(),
 		l.ValidateSecurity(c.Insecure, c.AgentAuth.Mode != gateway.AuthNone),
 		prefixed("upstream", c.Upstream.validate()),
+		c.validateDirection(),
 		c.Limits.validate(),
 		c.Timeouts.validate(),
 		c.Identity.validate(),
@@ -228,6 +229,23 @@ func (c *Config) validateCORS() error {
 		return errors.New("listener.cors: cannot be set, web pages of other origins do not report here")
 	}
 	return nil
+}
+
+// validateDirection refuses an upstream that is the gateway itself: what it carries would go round.
+func (c *Config) validateDirection() error {
+	if c.Upstream.UnixSocket != "" {
+		return nil
+	}
+	plain, secure := c.Upstream.schemes()
+	var errs []error
+	for i, endpoint := range c.Upstream.endpoints() {
+		u, err := opampendpoint.Parse(endpoint, plain, secure)
+		if err == nil && c.listener().Reaches(u.Hostname(), opampendpoint.Port(u)) {
+			errs = append(errs, fmt.Errorf("upstream.%s: is listener.endpoint, %s, where this gateway itself listens; it has to be the OpAMP server's",
+				endpointKey(i), c.Listener.NetAddr.Endpoint))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // prefixed puts a key in front of each of joined errors.
@@ -249,23 +267,58 @@ func prefixed(key string, err error) error {
 func (c *UpstreamConfig) validate() error {
 	plain, secure := c.schemes()
 	errs := []error{c.ValidateFor(plain, secure)}
-	for i, endpoint := range c.Failover {
-		if _, err := opampendpoint.Parse(endpoint, plain, secure); err != nil {
-			errs = append(errs, fmt.Errorf("failover[%d]: %w", i, err))
-		}
-	}
-	for _, name := range c.ForwardHeaders {
-		errs = append(errs, validateHeaderName("forward_headers", name))
-	}
-	if len(c.ForwardHeaders) > 0 && !c.overHTTP() && c.Connections.Mode == gateway.MultiplexShared {
-		errs = append(errs, errors.New("forward_headers: an agent has no handshake with the server of its own; that is so with connections::mode: per_agent, and over plain HTTP"))
-	}
+	errs = append(errs, c.validateFailover(plain, secure), c.validateForwarded())
 	if c.UnixSocket != "" && len(c.Failover) > 0 {
 		errs = append(errs, errors.New("failover: cannot be together with unix_socket, to which every endpoint leads"))
 	}
 	errs = append(errs,
 		c.Connections.validate(c.overHTTP()),
 		within("announce_per_second", c.AnnouncePerSecond, 1, 1_000_000))
+	return errors.Join(errs...)
+}
+
+// endpoints are all of them, in the order in which they are tried.
+func (c *UpstreamConfig) endpoints() []string { return append([]string{c.Endpoint}, c.Failover...) }
+
+// endpointKey is the key of the i-th of them.
+func endpointKey(i int) string {
+	if i == 0 {
+		return "endpoint"
+	}
+	return fmt.Sprintf("failover[%d]", i-1)
+}
+
+// validateFailover refuses what is no endpoint, and one that is tried already.
+func (c *UpstreamConfig) validateFailover(plain, secure string) error {
+	var errs []error
+	var seen []*url.URL
+	for i, endpoint := range c.endpoints() {
+		u, err := opampendpoint.Parse(endpoint, plain, secure)
+		at := slices.IndexFunc(seen, func(other *url.URL) bool { return u != nil && other != nil && opampendpoint.Same(u, other) })
+		seen = append(seen, u)
+		switch {
+		case err != nil && i > 0: // the first is validated with the rest of it
+			errs = append(errs, fmt.Errorf("%s: %w", endpointKey(i), err))
+		case at >= 0:
+			errs = append(errs, fmt.Errorf("%s: is %s once more; name another one of the server's", endpointKey(i), endpointKey(at)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *UpstreamConfig) validateForwarded() error {
+	var errs []error
+	for _, name := range c.ForwardHeaders {
+		errs = append(errs, validateHeaderName("forward_headers", name))
+		for set := range c.Headers {
+			if strings.EqualFold(name, set) {
+				errs = append(errs, fmt.Errorf("forward_headers: %s is in headers too, whose value would take the place of the agents'", name))
+			}
+		}
+	}
+	if len(c.ForwardHeaders) > 0 && !c.overHTTP() && c.Connections.Mode == gateway.MultiplexShared {
+		errs = append(errs, errors.New("forward_headers: an agent has no handshake with the server of its own; that is so with connections::mode: per_agent, and over plain HTTP"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -393,10 +446,7 @@ func validateHeaderName(key, name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return fmt.Errorf("%s: %q is not a header name", key, name)
 	}
-	lower := strings.ToLower(name)
-	if strings.HasPrefix(lower, "sec-websocket-") || slices.Contains([]string{
-		"connection", "upgrade", "host", "content-length", "content-type", "transfer-encoding", "te", "trailer",
-	}, lower) {
+	if opampendpoint.ReservedHeader(name) || strings.EqualFold(name, "host") {
 		return fmt.Errorf("%s: %s is the transport's own", key, name)
 	}
 	return nil

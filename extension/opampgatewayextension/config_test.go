@@ -109,24 +109,41 @@ func TestEveryKeyIsRead(t *testing.T) {
 
 func TestWhatIsWrongIsSaidByKey(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
-		"no server":         {"upstream: {endpoint: ''}", "upstream.endpoint: opamp server endpoint must be provided"},
-		"scheme":            {"upstream: {endpoint: 'ftp://x'}", "upstream.endpoint: the scheme has to be ws or wss"},
-		"credentials":       {"upstream: {endpoint: 'ws://a:secret@x'}", "upstream.endpoint: holds a user or a password"},
-		"failover":          {"upstream: {failover: ['http://x']}", "upstream.failover[0]: the scheme has to be ws or wss"},
-		"failover, socket":  {"upstream: {unix_socket: /x, failover: ['ws://x']}", "upstream.failover: cannot be together with unix_socket"},
-		"min above max":     {"upstream: {connections: {min: 9}}", "upstream.connections.max: 8 is less than connections.min, 9"},
-		"no connection":     {"upstream: {connections: {min: 0}}", "upstream.connections.min: must be from 1 to 256, is 0"},
-		"mode":              {"upstream: {connections: {mode: x}}", `upstream.connections.mode: "x" is not shared or per_agent`},
-		"mode over http":    {"upstream: {endpoint: 'http://x', connections: {mode: per_agent}}", "upstream.connections.mode: per_agent is for WebSockets"},
-		"growth":            {"upstream: {connections: {grow_after: 0}}", "upstream.connections.grow_after: must be from 1ms"},
-		"pace":              {"upstream: {announce_per_second: 0}", "upstream.announce_per_second: must be from 1"},
-		"forwarded headers": {"upstream: {forward_headers: [A]}", "upstream.forward_headers: an agent has no handshake"},
-		"forwarded upgrade": {"upstream: {connections: {mode: per_agent}, forward_headers: [Upgrade]}", "upstream.forward_headers: Upgrade is the transport's own"},
-		"retry":             {"upstream: {max_retry_after: 0}", "upstream.max_retry_after: 0s must be greater than 0"},
-		"path":              {"listener: {path: agents}", `listener.path: "agents" is not a path like /v1/opamp`},
-		"cors":              {"listener: {cors: {allowed_origins: ['*']}}", "listener.cors: cannot be set"},
-		"body size":         {"listener: {max_request_body_size: 1}", "listener.max_request_body_size: cannot be set"},
-		"open to all":       {"listener: {endpoint: '0.0.0.0:4320'}", "listener.endpoint: 0.0.0.0:4320 can be reached from other hosts, without listener.tls and listener.auth"},
+		"no server":   {"upstream: {endpoint: ''}", "upstream.endpoint: opamp server endpoint must be provided"},
+		"scheme":      {"upstream: {endpoint: 'ftp://x'}", "upstream.endpoint: the scheme has to be ws or wss"},
+		"credentials": {"upstream: {endpoint: 'ws://a:secret@x'}", "upstream.endpoint: holds a user or a password"},
+		"failover":    {"upstream: {failover: ['http://x']}", "upstream.failover[0]: the scheme has to be ws or wss"},
+		"failover, twice": {
+			"upstream: {endpoint: 'wss://A.example.com/v1', failover: ['wss://b/', 'wss://a.example.com:443/v1', 'wss://b']}",
+			"upstream.failover[1]: is endpoint once more; name another one of the server's\nupstream.failover[2]: is failover[0] once more",
+		},
+		"to itself":          {"upstream: {endpoint: 'ws://localhost:4320/v1/opamp'}", "upstream.endpoint: is listener.endpoint, 127.0.0.1:4320, where this gateway itself listens"},
+		"to itself, open":    {"{insecure: true, listener: {endpoint: ':80'}, upstream: {failover: ['ws://[::1]']}}", "upstream.failover[0]: is listener.endpoint, :80, where"},
+		"to itself, named":   {"{insecure: true, listener: {endpoint: '192.0.2.1:443'}, upstream: {endpoint: 'https://192.0.2.1'}}", "upstream.endpoint: is listener.endpoint, 192.0.2.1:443, where"},
+		"headers":            {"upstream: {headers: {Upgrade: h2c, Sec-WebSocket-Key: a, Content-Length: '3', Connection: close}}", "upstream.headers: Connection: cannot be set, the transport makes it\nupstream.headers: Content-Length: cannot be set, the transport makes it\nupstream.headers: Sec-WebSocket-Key: cannot be set, the transport makes it\nupstream.headers: Upgrade: cannot be set"},
+		"gateways' header":   {"upstream: {headers: {fleetview-gateways: me}}", "upstream.headers: fleetview-gateways: cannot be set"},
+		"header, twice":      {"upstream: {headers: {X-Tenant: a, x-tenant: b}}", "upstream.headers: X-Tenant and x-tenant are one header"},
+		"host, empty":        {"upstream: {headers: {Host: ''}}", "upstream.headers: Host: the value is not a host"},
+		"host, a URL":        {"upstream: {headers: {host: 'a/b c'}}", "upstream.headers: host: the value is not a host"},
+		"failover, socket":   {"upstream: {unix_socket: /x, failover: ['ws://x']}", "upstream.failover: cannot be together with unix_socket"},
+		"min above max":      {"upstream: {connections: {min: 9}}", "upstream.connections.max: 8 is less than connections.min, 9"},
+		"no connection":      {"upstream: {connections: {min: 0}}", "upstream.connections.min: must be from 1 to 256, is 0"},
+		"mode":               {"upstream: {connections: {mode: x}}", `upstream.connections.mode: "x" is not shared or per_agent`},
+		"mode over http":     {"upstream: {endpoint: 'http://x', connections: {mode: per_agent}}", "upstream.connections.mode: per_agent is for WebSockets"},
+		"growth":             {"upstream: {connections: {grow_after: 0}}", "upstream.connections.grow_after: must be from 1ms"},
+		"pace":               {"upstream: {announce_per_second: 0}", "upstream.announce_per_second: must be from 1"},
+		"forwarded headers":  {"upstream: {forward_headers: [A]}", "upstream.forward_headers: an agent has no handshake"},
+		"forwarded and set":  {"upstream: {connections: {mode: per_agent}, headers: {authorization: x}, forward_headers: [Authorization]}", "upstream.forward_headers: Authorization is in headers too, whose value would take the place of the agents'"},
+		"forwarded UID":      {"upstream: {connections: {mode: per_agent}, forward_headers: [opamp-instance-uid]}", "upstream.forward_headers: opamp-instance-uid is the transport's own"},
+		"forwarded host":     {"upstream: {connections: {mode: per_agent}, forward_headers: [Host]}", "upstream.forward_headers: Host is the transport's own"},
+		"forwarded upgrade":  {"upstream: {connections: {mode: per_agent}, forward_headers: [Upgrade]}", "upstream.forward_headers: Upgrade is the transport's own"},
+		"retry":              {"upstream: {max_retry_after: 0}", "upstream.max_retry_after: 0s must be greater than 0"},
+		"retry, no unit":     {"upstream: {max_retry_after: 300}", "upstream.max_retry_after: 300ns is too short, at least 1ms; is the unit missing?"},
+		"listener's timeout": {"listener: {read_header_timeout: 20}", "listener.read_header_timeout: must be 0s, which is none, or at least 1ms, is 20ns"},
+		"path":               {"listener: {path: agents}", `listener.path: "agents" is not a path like /v1/opamp`},
+		"cors":               {"listener: {cors: {allowed_origins: ['*']}}", "listener.cors: cannot be set"},
+		"body size":          {"listener: {max_request_body_size: 1}", "listener.max_request_body_size: cannot be set"},
+		"open to all":        {"listener: {endpoint: '0.0.0.0:4320'}", "listener.endpoint: 0.0.0.0:4320 can be reached from other hosts, without listener.tls and listener.auth"},
 		"auth without TLS": {
 			"{listener: {endpoint: '0.0.0.0:4320'}, agent_auth: {mode: upstream}}",
 			"can be reached from other hosts, without listener.tls; set that",
@@ -157,6 +174,23 @@ func TestWhatIsWrongIsSaidByKey(t *testing.T) {
 		"report":            {"report: {interval: 1ms}", "report.interval: must be from 1s"},
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorContains(t, xconfmap.Validate(parse(t, tt.text)), tt.want) })
+	}
+}
+
+// What looks odd and works is nobody's business.
+func TestWhatWorksIsTaken(t *testing.T) {
+	for name, text := range map[string]string{
+		"a Host":               "upstream: {headers: {host: 'opamp.example.com:443'}}",
+		"the same port":        "{insecure: true, listener: {endpoint: '0.0.0.0:4320'}, upstream: {endpoint: 'ws://192.0.2.1:4320/v1/opamp'}}",
+		"a name of whomever":   "{insecure: true, listener: {endpoint: '0.0.0.0:4320'}, upstream: {endpoint: 'ws://fleet:4320/v1/opamp'}}",
+		"another loopback":     "upstream: {endpoint: 'ws://127.0.0.2:4320/v1/opamp'}",
+		"a socket":             "upstream: {endpoint: 'ws://localhost:4320/v1/opamp', unix_socket: /run/opamp.sock}",
+		"failover by path":     "upstream: {endpoint: 'ws://a/1', failover: ['ws://a/2', 'ws://a:81/1', 'wss://a/1', 'ws://a/1?tenant=2']}",
+		"small":                "{limits: {max_message_size: 4096, max_agents: 1}, timeouts: {ping: 100ms, grace: 1ms}, upstream: {max_retry_after: 1ms}}",
+		"forwarded beside":     "upstream: {connections: {mode: per_agent}, headers: {X-Tenant: a}, forward_headers: [Authorization]}",
+		"a listener's timeout": "listener: {read_header_timeout: 100ms, idle_timeout: 0s}",
+	} {
+		t.Run(name, func(t *testing.T) { require.NoError(t, xconfmap.Validate(parse(t, text))) })
 	}
 }
 

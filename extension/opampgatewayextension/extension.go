@@ -143,7 +143,7 @@ func (e *gatewayExtension) settings(ctx context.Context, host component.Host) (g
 		},
 	}
 	plain, secure := c.Upstream.schemes()
-	for _, address := range append([]string{c.Upstream.Endpoint}, c.Upstream.Failover...) {
+	for _, address := range c.Upstream.endpoints() {
 		u, err := opampendpoint.Parse(address, plain, secure)
 		if err != nil {
 			return set, fmt.Errorf("upstream: %w", err)

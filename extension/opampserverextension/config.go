@@ -96,9 +96,18 @@ const (
 	mostConnections = 1_000_000
 )
 
-// leastSilentAfter is the shortest time in which an agent that is there can be missed:
-// the server looks once in tickEvery.
-const leastSilentAfter = tickEvery
+// Lower bounds: a number below is one that was meant in another unit.
+const (
+	leastMessageSize = 1 << 10
+	leastMemory      = 1 << 20
+)
+
+// leastSilentAfter is the shortest time in which an agent that is there can be missed, and
+// leastRetireAfter in which one that is gone can be forgotten: the server looks once in tickEvery.
+const (
+	leastSilentAfter = tickEvery
+	leastRetireAfter = tickEvery
+)
 
 // LimitsConfig bounds what the server takes on. All are greater than 0.
 type LimitsConfig struct {
@@ -131,11 +140,19 @@ func (c *Config) Validate() error {
 		web.ValidateRoles("roles", c.Roles),
 		c.Limits.validate(),
 		atLeast("silent_after", c.SilentAfter, leastSilentAfter),
-		atLeast("retire_after", c.RetireAfter, 0),
+		c.validateRetirement(),
 		c.Database.validate(),
 		c.Identity.validate(),
 		c.Redaction.validate(),
 	)
+}
+
+// validateRetirement refuses what would forget who has just lost a connection.
+func (c *Config) validateRetirement() error {
+	if c.RetireAfter == 0 || c.RetireAfter >= leastRetireAfter {
+		return nil
+	}
+	return fmt.Errorf("retire_after: must be 0s, which is until its place is needed, or at least %s, is %s", leastRetireAfter, c.RetireAfter)
 }
 
 // Bounds of database and identity.
@@ -163,8 +180,17 @@ func (i *IdentityConfig) validate() error {
 	}
 	var errs []error
 	for n, list := range i.Attributes {
-		if len(list) == 0 || len(list) > mostIdentityLength || slices.Contains(list, "") {
+		before := slices.IndexFunc(i.Attributes[:n], func(other []string) bool { return slices.Equal(list, other) })
+		switch {
+		case len(list) == 0 || len(list) > mostIdentityLength || slices.Contains(list, ""):
 			errs = append(errs, fmt.Errorf("identity.attributes[%d]: must be a list of 1 to %d names of attributes", n, mostIdentityLength))
+		case before >= 0:
+			errs = append(errs, fmt.Errorf("identity.attributes[%d]: is identity.attributes[%d] once more", n, before))
+		}
+		for at, name := range list {
+			if slices.Contains(list[:at], name) {
+				errs = append(errs, fmt.Errorf("identity.attributes[%d]: names %q twice", n, name))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -199,23 +225,19 @@ func (a *AgentsConfig) validate() error {
 
 func (l *LimitsConfig) validate() error {
 	return errors.Join(
-		positive("limits.max_message_size", l.MaxMessageSize, mostMessageSize),
-		positive("limits.max_agents", l.MaxAgents, mostAgents),
-		positive("limits.max_agents_per_connection", l.MaxAgentsPerConnection, mostAgents),
-		positive("limits.max_connections", l.MaxConnections, mostConnections),
-		positive("limits.max_memory", l.MaxMemory, mostMemory),
+		between("limits.max_message_size", l.MaxMessageSize, leastMessageSize, mostMessageSize),
+		between("limits.max_agents", l.MaxAgents, 1, mostAgents),
+		between("limits.max_agents_per_connection", l.MaxAgentsPerConnection, 1, mostAgents),
+		between("limits.max_connections", l.MaxConnections, 1, mostConnections),
+		between("limits.max_memory", l.MaxMemory, leastMemory, mostMemory),
 	)
 }
 
-func positive[T int | int64](key string, value, most T) error {
-	switch {
-	case value <= 0:
-		return fmt.Errorf("%s: must be greater than 0, is %d", key, value)
-	case value > most:
-		return fmt.Errorf("%s: must be at most %d, is %d", key, most, value)
-	default:
-		return nil
+func between[T int | int64](key string, value, least, most T) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s: must be from %d to %d, is %d", key, least, most, value)
 	}
+	return nil
 }
 
 func atLeast(key string, value, least time.Duration) error {

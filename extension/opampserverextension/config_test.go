@@ -132,7 +132,9 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"agents body size":      {"agents: {max_request_body_size: 5}", []string{"agents.max_request_body_size:", "limits.max_message_size"}},
 		"web compression":       {"web: {compression_algorithms: [gzip]}", []string{"web.compression_algorithms:"}},
 		"agents cors":           {"agents: {cors: {allowed_origins: ['*']}}", []string{"agents.cors:"}},
-		"retire after negative": {"retire_after: -1s", []string{"retire_after: must be at least 0s, is -1s"}},
+		"retire after negative": {"retire_after: -1s", []string{"retire_after: must be 0s, which is until its place is needed, or at least 1s, is -1s"}},
+		"retire at once":        {"retire_after: 1ns", []string{"retire_after: must be 0s, which is until its place is needed, or at least 1s, is 1ns"}},
+		"retire soon":           {"retire_after: 1s", nil},
 		"retire never":          {"retire_after: 0s", nil},
 		"retention too short":   {"database: {retention: 1m}", []string{"database.retention: must be at least 1h0m0s, is 1m0s"}},
 		"database in memory":    {"database: {path: ':memory:'}", []string{"database.path: is no file"}},
@@ -140,6 +142,9 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"database negative":     {"database: {max_size: -1}", []string{"database.max_size:"}},
 		"no identity":           {"identity: {attributes: []}", nil},
 		"identity of nothing":   {"identity: {attributes: [[a], []]}", []string{"identity.attributes[1]: must be a list of 1 to 16 names"}},
+		"identity twice":        {"identity: {attributes: [[a, b], [b, a], [a, b]]}", []string{"identity.attributes[2]: is identity.attributes[0] once more"}},
+		"identity of one twice": {"identity: {attributes: [[a, b, a]]}", []string{`identity.attributes[0]: names "a" twice`}},
+		"identity in order":     {"identity: {attributes: [[a, b], [b, a], [a]]}", nil},
 		"identity of no name":   {"identity: {attributes: [[a, '']]}", []string{"identity.attributes[0]:"}},
 		"redaction":             {"redaction: {keys: ['['], allow: [nowhere]}", []string{"redaction: ", "allow[0]"}},
 		"roles unknown":         {"{web: {auth: {authenticator: basicauth}}, roles: {operator: [{attribute: raw, values: []}]}}", []string{"roles.operator[0].attribute: raw", "roles.operator[0].values:"}},
@@ -149,12 +154,16 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"silent after zero":     {"silent_after: 0s", []string{"silent_after: must be at least 1s, is 0s"}},
 		"silent after negative": {"silent_after: -1s", []string{"silent_after: must be at least 1s, is -1s"}},
 		"limits": {"limits: {max_message_size: 0, max_agents: -1, max_agents_per_connection: 0, max_connections: 0, max_memory: -1}", []string{
-			"limits.max_message_size: must be greater than 0", "limits.max_agents: must be greater than 0, is -1",
-			"limits.max_agents_per_connection:", "limits.max_connections:", "limits.max_memory: must be greater than 0",
+			"limits.max_message_size: must be from 1024 to 1073741824, is 0", "limits.max_agents: must be from 1 to 10000000, is -1",
+			"limits.max_agents_per_connection:", "limits.max_connections:", "limits.max_memory: must be from 1048576 to 1099511627776, is -1",
 		}},
+		"limits too small": {"limits: {max_message_size: 10, max_memory: 1}", []string{
+			"limits.max_message_size: must be from 1024", "limits.max_memory: must be from 1048576",
+		}},
+		"smallest limits": {"limits: {max_message_size: 1024, max_agents: 1, max_agents_per_connection: 1, max_connections: 1, max_memory: 1048576}", nil},
 		"limits too large": {"limits: {max_message_size: 9223372036854775807, max_agents: 9223372036854775807, " +
 			"max_agents_per_connection: 9223372036854775807, max_connections: 9223372036854775807, max_memory: 9223372036854775807}", []string{
-			"limits.max_message_size: must be at most 1073741824, is 9223372036854775807", "limits.max_agents: must be at most",
+			"limits.max_message_size: must be from 1024 to 1073741824, is 9223372036854775807", "limits.max_agents: must be",
 			"limits.max_agents_per_connection: must", "limits.max_connections: must", "limits.max_memory: must",
 		}},
 		"largest limits": {"limits: {max_message_size: 1073741824, max_agents: 10000000, max_connections: 1000000}", nil},
@@ -163,6 +172,10 @@ func TestMistakesAreNamedByTheirKey(t *testing.T) {
 		"timeouts": {"{agents: {read_header_timeout: -1s, idle_timeout: -1s}, web: {read_timeout: -1s, write_timeout: -1s}}", []string{
 			"agents.read_header_timeout: must be at least 0s, is -1s", "agents.idle_timeout:", "web.read_timeout:", "web.write_timeout:",
 		}},
+		"timeouts without a unit": {"{agents: {read_timeout: 30}, web: {idle_timeout: 999us}}", []string{
+			"agents.read_timeout: must be 0s, which is none, or at least 1ms, is 30ns; is the unit missing?", "web.idle_timeout:",
+		}},
+		"short timeouts": {"agents: {read_timeout: 1ms, write_timeout: 100ms}", nil},
 		"no such certificate": {"{agents: {tls: {cert_file: /nowhere, key_file: /nowhere}}, web: {tls: {" + pair + ", client_ca_file: /nowhere}}}", []string{
 			"agents.tls: failed to load TLS config", "web.tls: ", "/nowhere",
 		}},

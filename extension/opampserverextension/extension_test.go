@@ -86,11 +86,11 @@ func TestSilenceIsNoticed(t *testing.T) {
 }
 
 func TestMemoryLimitReachesTheFleet(t *testing.T) {
-	s := start(t, "limits: {max_memory: 1}", nopHost)
+	s := start(t, fmt.Sprintf("limits: {max_memory: %d}", leastMemory), nopHost)
 	a := connect(t, s)
 	msg := described("kept in brief")
 	msg.EffectiveConfig = &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
-		ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: []byte("a: 1")}},
+		ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: bytes.Repeat([]byte("- 1\n"), leastMemory/4)}},
 	}}
 	a.say(msg)
 	known, _ := s.fleet.Agent(a.uid)
@@ -99,7 +99,7 @@ func TestMemoryLimitReachesTheFleet(t *testing.T) {
 }
 
 func TestLimitsReachTheRooms(t *testing.T) {
-	s := start(t, "limits: {max_connections: 1, max_agents_per_connection: 1, max_message_size: 1000}", nopHost)
+	s := start(t, "limits: {max_connections: 1, max_agents_per_connection: 1, max_message_size: 1024}", nopHost)
 	a := connect(t, s)
 	a.say(described("first"))
 	_, resp, err := dial(s, nil)
@@ -108,7 +108,7 @@ func TestLimitsReachTheRooms(t *testing.T) {
 	assert.NotEmpty(t, resp.Header.Get("Retry-After"))
 	a.uid = opampwire.NewInstanceUID()
 	assert.NotNil(t, a.say(described("second")).GetErrorResponse())
-	resp, err = http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(make([]byte, 1001)))
+	resp, err = http.Post("http://"+s.agents.Addr().String()+"/v1/opamp", "application/x-protobuf", bytes.NewReader(make([]byte, 1025)))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)

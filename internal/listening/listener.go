@@ -47,7 +47,11 @@ func (l Listener) ValidateTLS() error {
 	return nil
 }
 
-// validateTimeouts refuses what net/http would take for no timeout at all.
+// leastTimeout keeps a number without a unit, which is in nanoseconds, from cutting everybody off.
+const leastTimeout = time.Millisecond
+
+// validateTimeouts refuses what net/http would take for no timeout at all, and what nobody could
+// be faster than.
 func (l Listener) validateTimeouts() error {
 	var errs []error
 	for _, t := range []struct {
@@ -59,8 +63,12 @@ func (l Listener) validateTimeouts() error {
 		{"write_timeout", l.Config.WriteTimeout},
 		{"idle_timeout", l.Config.IdleTimeout},
 	} {
-		if t.value < 0 {
+		switch {
+		case t.value < 0:
 			errs = append(errs, fmt.Errorf("%s.%s: must be at least 0s, is %s", l.Key, t.key, t.value))
+		case t.value > 0 && t.value < leastTimeout:
+			errs = append(errs, fmt.Errorf("%s.%s: must be 0s, which is none, or at least %s, is %s; is the unit missing?",
+				l.Key, t.key, leastTimeout, t.value))
 		}
 	}
 	return errors.Join(errs...)
@@ -159,6 +167,19 @@ func addressesOf(host string) []netip.Addr {
 		return []netip.Addr{ip.Unmap()}
 	}
 	return nil
+}
+
+// Reaches says whether who connects to host and port gets to l itself, as far as that is known
+// without asking a resolver.
+func (l Listener) Reaches(host, port string) bool {
+	if l.Socket() || l.validateAddress() != nil {
+		return false
+	}
+	own, _, _ := net.SplitHostPort(l.Config.NetAddr.Endpoint)
+	if !strings.EqualFold(own, host) && !Loopback(host) {
+		return false // an address of another host, for all that is known
+	}
+	return overlap(l.Config.NetAddr.Endpoint, net.JoinHostPort(host, port))
 }
 
 // Socket says whether the listener is a file or a pipe of this host.

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -31,18 +33,21 @@ func (c *Config) ValidateFor(plain, secure string) error {
 			errs = append(errs, fmt.Errorf("tls: %w", err))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		if err := validateHeader(name, string(c.Headers[name])); err != nil {
-			errs = append(errs, fmt.Errorf("headers: %w", err))
-		}
-	}
-	errs = append(errs, c.validateWay())
-	if c.MaxRetryAfter <= 0 {
+	errs = append(errs, c.validateHeaders(), c.validateWay())
+	switch {
+	case c.MaxRetryAfter <= 0:
 		errs = append(errs, fmt.Errorf("max_retry_after: %v must be greater than 0; leave it out for %v",
 			c.MaxRetryAfter, opampdial.DefaultMaxRetryAfter))
+	case c.MaxRetryAfter < leastRetryAfter:
+		errs = append(errs, fmt.Errorf("max_retry_after: %v is too short, at least %v; is the unit missing?",
+			c.MaxRetryAfter, leastRetryAfter))
 	}
 	return errors.Join(errs...)
 }
+
+// leastRetryAfter keeps a number without a unit, which is in nanoseconds, from meaning that a
+// server is never left alone.
+const leastRetryAfter = time.Millisecond
 
 // Parse reads an absolute URL of one of the two schemes. No error repeats
 // the user part, which may be a password.
@@ -84,6 +89,24 @@ func validatePort(u *url.URL) error {
 	return nil
 }
 
+// Same says whether two endpoints, of one scheme or its secure kin each, are one, in whichever words.
+func Same(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && Port(a) == Port(b) &&
+		max(a.EscapedPath(), "/") == max(b.EscapedPath(), "/") && a.RawQuery == b.RawQuery
+}
+
+// Port is the port of an endpoint, that of its scheme where it names none.
+func Port(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "wss" || u.Scheme == "https":
+		return "443"
+	default:
+		return "80"
+	}
+}
+
 // reservedHeaders are made by the transport. Set by a user they would break it.
 var reservedHeaders = map[string]bool{
 	"accept-encoding":    true,
@@ -91,6 +114,7 @@ var reservedHeaders = map[string]bool{
 	"content-encoding":   true,
 	"content-length":     true,
 	"content-type":       true,
+	"fleetview-gateways": true,
 	"http2-settings":     true,
 	"keep-alive":         true,
 	"opamp-instance-uid": true,
@@ -101,6 +125,30 @@ var reservedHeaders = map[string]bool{
 	"upgrade":            true,
 }
 
+// ReservedHeader says whether the transport makes a header of this name, in whichever case. Host
+// is not among them: a server behind a name of its own is reached by it.
+func ReservedHeader(name string) bool {
+	lower := strings.ToLower(name)
+	return reservedHeaders[lower] || strings.HasPrefix(lower, "sec-websocket-")
+}
+
+func (c *Config) validateHeaders() error {
+	var errs []error
+	written := map[string]string{} // by the name that it has on the wire
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		if err := validateHeader(name, string(c.Headers[name])); err != nil {
+			errs = append(errs, fmt.Errorf("headers: %w", err))
+			continue
+		}
+		wire := http.CanonicalHeaderKey(name)
+		if other, twice := written[wire]; twice {
+			errs = append(errs, fmt.Errorf("headers: %s and %s are one header, which has one value", other, name))
+		}
+		written[wire] = name
+	}
+	return errors.Join(errs...)
+}
+
 // validateHeader never repeats the value: it may be a credential.
 func validateHeader(name, value string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
@@ -109,8 +157,11 @@ func validateHeader(name, value string) error {
 	if !httpguts.ValidHeaderFieldValue(value) {
 		return fmt.Errorf("%s: the value has a character that a header cannot hold, such as a line break", name)
 	}
-	if lower := strings.ToLower(name); reservedHeaders[lower] || strings.HasPrefix(lower, "sec-websocket-") {
+	if ReservedHeader(name) {
 		return fmt.Errorf("%s: cannot be set, the transport makes it", name)
+	}
+	if strings.EqualFold(name, "host") && (value == "" || !httpguts.ValidHostHeader(value)) {
+		return fmt.Errorf("%s: the value is not a host, with or without a port", name)
 	}
 	return nil
 }

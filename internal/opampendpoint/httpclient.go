@@ -44,7 +44,8 @@ func (c *Config) Client(
 	used := map[component.ID]component.Component{networkID: below}
 	cc.Middlewares = []configmiddleware.Config{{ID: networkID}}
 	for name, value := range c.Headers {
-		cc.Headers = append(cc.Headers, configopaque.Pair{Name: name, Value: value})
+		// confighttp knows Host by this spelling alone.
+		cc.Headers = append(cc.Headers, configopaque.Pair{Name: http.CanonicalHeaderKey(name), Value: value})
 	}
 	if c.Auth != (component.ID{}) {
 		if used[c.Auth], err = guardedAuthenticator(host, c.Auth); err != nil {

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a container may have no zones of its own
@@ -264,8 +264,11 @@ func (c *Config) validateMode(errs *problems) {
 		if err == nil && !format.Dated() {
 			errs.addf("s3downloader.s3_partition_format: %q does not tell one date from another, which following needs", format)
 		}
-		if c.SettleDelay < 0 {
+		switch {
+		case c.SettleDelay < 0:
 			errs.addf("settle_delay: %v must be 0 or greater", c.SettleDelay)
+		case c.SettleDelay > 0 && c.SettleDelay < time.Millisecond:
+			errs.addf("settle_delay: %v is too short, 0 or at least %v; is the unit missing?", c.SettleDelay, time.Millisecond)
 		}
 		if c.PollInterval < time.Second {
 			errs.addf("poll_interval: %v is too short, at least %v; is the unit missing?", c.PollInterval, time.Second)
@@ -277,8 +280,8 @@ func (c *SQSConfig) validate(errs *problems) {
 	if c.QueueURL == "" {
 		errs.addf("sqs.queue_url is required")
 	}
-	if u, err := url.Parse(c.QueueURL); err == nil && u.User != nil {
-		errs.addf("sqs.queue_url must not hold a user or a password, which would show wherever the queue does")
+	if err := store.CheckEndpoint(c.QueueURL); err != nil {
+		errs.addf("sqs.queue_url: %w", err)
 	}
 	if c.Region == "" {
 		errs.addf("sqs.region is required")
@@ -321,6 +324,9 @@ func (c *S3DownloaderConfig) validate(errs *problems) {
 	if c.S3Partition != "" && c.S3PartitionFormat != minutePartitions {
 		errs.addf("s3downloader.s3_partition and s3downloader.s3_partition_format cannot be used together; leave out s3_partition, it is the former key")
 	}
+	if strings.Contains(c.S3Bucket, "/") && !strings.HasPrefix(c.S3Bucket, "arn:") {
+		errs.addf("s3downloader.s3_bucket: %q is not the name of a bucket; what the keys begin with is s3downloader.s3_prefix", c.S3Bucket)
+	}
 	if _, err := c.format(); err != nil {
 		errs.addf("s3downloader.s3_partition_format: %w", err)
 	}
@@ -362,6 +368,9 @@ func (c *Config) validateDelivery(errs *problems) {
 	for i, e := range c.Encodings {
 		if e.Extension == (component.ID{}) {
 			errs.addf("encodings[%d].extension: must be set", i)
+		}
+		if at := slices.IndexFunc(c.Encodings[:i], func(other Encoding) bool { return other.Suffix == e.Suffix }); at >= 0 {
+			errs.addf("encodings[%d].suffix: %q is that of encodings[%d], the first of which is taken", i, e.Suffix, at)
 		}
 	}
 	if c.OnError != onErrorSkip && c.OnError != onErrorFail {
