@@ -41,6 +41,7 @@ type gatewayExtension struct {
 	clients []*http.Client
 	report  *reporter
 	stop    context.CancelFunc // ends every request
+	hush    context.CancelFunc // ends the report
 	running sync.WaitGroup
 }
 
@@ -76,6 +77,8 @@ func (e *gatewayExtension) Start(ctx context.Context, host component.Host) error
 func (e *gatewayExtension) start(ctx context.Context, host component.Host) (err error) {
 	requests, cancel := context.WithCancel(context.Background()) // outlives Start's
 	e.stop = cancel
+	reporting, hush := context.WithCancel(requests)
+	e.hush = hush
 	if e.metrics, err = metadata.NewTelemetryBuilder(e.set.TelemetrySettings); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (e *gatewayExtension) start(ctx context.Context, host component.Host) (err 
 	}
 	e.gateway.Start()
 	e.running.Go(e.front.Serve)
-	e.running.Go(func() { e.report.run(requests) })
+	e.running.Go(func() { e.report.run(reporting) })
 	return nil
 }
 
@@ -178,6 +181,7 @@ func (e *gatewayExtension) Shutdown(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.config.Timeouts.Drain+stopGrace)
 	defer cancel()
+	e.hush() // before the agent that reports, which may be one of those that are carried, is sent away
 	var err error
 	if e.gateway != nil {
 		err = e.gateway.Shutdown(ctx)

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -30,6 +32,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-fleetview/fleetview/extension/opampgatewayextension/internal/metadata"
+	"github.com/otel-fleetview/fleetview/internal/gateway"
 	"github.com/otel-fleetview/fleetview/internal/gatewaystatus"
 	"github.com/otel-fleetview/fleetview/internal/opamptest"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
@@ -242,7 +245,8 @@ type registry struct {
 	component.ShutdownFunc
 	sent chan *protobufs.CustomMessage
 	mu   sync.Mutex
-	busy int // times that it is pending first
+	busy int           // times that it is pending first
+	away chan struct{} // closed when the server has what was sent; nil: it has it at once
 	gone bool
 }
 
@@ -265,6 +269,9 @@ func (r *registry) SendMessage(kind string, data []byte) (chan struct{}, error) 
 		return done, types.ErrCustomMessagePending
 	}
 	r.sent <- &protobufs.CustomMessage{Type: kind, Data: data}
+	if r.away != nil {
+		return r.away, nil
+	}
 	return done, nil
 }
 
@@ -344,6 +351,47 @@ func TestTheAgentsAreToldAgain(t *testing.T) {
 	}
 	assert.Equal(t, map[string]int{gatewaystatus.TypeStatus: 2 * relistEvery, gatewaystatus.TypeAgents: 2}, kinds)
 }
+
+// While the server is away one report waits for it, not one for each interval. When the gateway stops it
+// is taken back: nobody misses it.
+func TestOneReportWaitsForTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		carrier, err := gateway.New(gateway.Settings{Endpoints: []gateway.Endpoint{{URL: &url.URL{Scheme: "ws", Host: "server"}}}})
+		require.NoError(t, err)
+		to := &withdrawing{registry: registry{sent: make(chan *protobufs.CustomMessage, 1000), away: make(chan struct{})}}
+		r := &reporter{name: "opamp_gateway", interval: time.Minute, gateway: carrier, log: zap.NewNop(), handler: to}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { r.run(ctx) })
+		statuses := func() (n int) {
+			for range len(to.sent) {
+				if m := <-to.sent; m.GetType() == gatewaystatus.TypeStatus {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, statuses(), "one waits")
+		close(to.away)
+		synctest.Wait()
+		require.Equal(t, 1, statuses(), "what is true by then follows at once")
+		time.Sleep(time.Hour + time.Second)
+		require.Equal(t, 60, statuses(), "and then one each interval")
+		cancel()
+		running.Wait()
+		require.True(t, to.withdrawn)
+		require.False(t, to.gone)
+	})
+}
+
+// withdrawing is a registry that takes messages back, as the opamp extension's does.
+type withdrawing struct {
+	registry
+	withdrawn bool
+}
+
+func (w *withdrawing) Withdraw() { w.withdrawn = true }
 
 // As soon as the gateway has connected again, too: the server may be another.
 func TestARestartedServerIsToldAtOnce(t *testing.T) {

@@ -35,7 +35,12 @@ type reporter struct {
 	told    uint64 // version of the agents that were listed last; 0: none were
 	since   int    // reports since then
 	failing bool
+	last    <-chan struct{} // closed when the server has the last message; nil: there was none
 }
+
+// withdrawer is a handler that takes back what waits for the server. A state of the gateway that was
+// not told before the gateway stopped, nobody misses.
+type withdrawer interface{ Withdraw() }
 
 func newReporter(c ReportConfig, set extension.Settings, host component.Host, g *gateway.Gateway) (*reporter, error) {
 	r := &reporter{name: set.ID.String(), interval: c.Interval, gateway: g, log: set.Logger}
@@ -63,9 +68,10 @@ func (r *reporter) run(ctx context.Context) {
 	if r.handler == nil {
 		return
 	}
-	defer r.handler.Unregister()
+	defer r.leave()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var before <-chan struct{} // closed when the report before has got through, if another one is due
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,10 +83,34 @@ func (r *reporter) run(ctx context.Context) {
 			timer.Reset(min(settle, r.interval))
 			continue
 		case <-timer.C:
+		case <-before:
+		}
+		if before = r.underWay(); before != nil {
+			continue
 		}
 		r.note(r.tell(ctx))
 		timer.Reset(r.interval)
 	}
+}
+
+// underWay is closed when the server has what it was told last; nil if it has. While it is away there
+// is one report for it, not one for each interval.
+func (r *reporter) underWay() <-chan struct{} {
+	select {
+	case <-r.last:
+		return nil
+	default:
+		return r.last
+	}
+}
+
+// leave gives the capability back.
+func (r *reporter) leave() {
+	if h, ok := r.handler.(withdrawer); ok {
+		h.Withdraw()
+		return
+	}
+	r.handler.Unregister()
 }
 
 const (
@@ -119,6 +149,9 @@ func (r *reporter) send(ctx context.Context, kind string, message any) error {
 	defer cancel()
 	for {
 		pending, err := r.handler.SendMessage(kind, data)
+		if err == nil {
+			r.last = pending
+		}
 		if !errors.Is(err, types.ErrCustomMessagePending) {
 			return err
 		}

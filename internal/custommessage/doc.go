@@ -16,7 +16,9 @@
 // connection otherwise: at least once, in order for each capability. A full queue is the
 // one thing that makes SendMessage say types.ErrCustomMessagePending, a queue of its own
 // or all of them together. Nobody waits for
-// longer than until the pipelines are to stop ([Registry.Stopping]).
+// longer than until the pipelines are to stop ([Registry.Stopping]). Who has told nothing but
+// its own state may take back what is unsent when that ends: a handler has a method Withdraw
+// beside Unregister for it.
 //
 // A message on which the server fails time and again costs the connection each time.
 // It is found by sending the suspects one by one, and its capability then waits for

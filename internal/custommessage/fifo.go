@@ -23,6 +23,19 @@ func (q *fifo[T]) push(item T) {
 	q.items = append(q.items, item)
 }
 
+// popBack takes the last one.
+func (q *fifo[T]) popBack() T {
+	last := len(q.items) - 1
+	item := q.items[last]
+	var none T
+	q.items[last] = none
+	q.items = q.items[:last]
+	if q.head == last {
+		q.items, q.head = q.items[:0], 0
+	}
+	return item
+}
+
 func (q *fifo[T]) pop() T {
 	item := q.items[q.head]
 	var none T

@@ -49,6 +49,11 @@ func (h *handler) SendMessage(messageType string, message []byte) (chan struct{}
 // still sent. A second time it does nothing.
 func (h *handler) Unregister() { h.registry.unregister(h) }
 
+// Withdraw is Unregister for who has told nothing but a state that will not be so any more: what is
+// queued and was not written yet is taken back, and nobody misses it. Where the capability has other
+// handlers it is sent, for it may be theirs.
+func (h *handler) Withdraw() { h.registry.withdraw(h) }
+
 // full reports whether there is no room for size more bytes. An empty queue takes
 // whatever there is.
 func (h *handler) full(size, maxBytes int) bool {

@@ -521,6 +521,9 @@ func (r *Registry) Close(ctx context.Context) {
 				kept++
 				continue
 			}
+			if q.items.at(i).unmissed {
+				continue
+			}
 			q.counts.dropped[droppedStop]++
 			lost++
 		}

@@ -152,6 +152,57 @@ func TestUnsentMessagesOutliveARestart(t *testing.T) {
 	})
 }
 
+// Who has told nothing but a state of its own takes it back when that ends. Nobody is told of a loss, and no
+// later run of the Collector tells it.
+func TestWhoWithdrawsMissesNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kept  bool
+		other bool // registers the capability too
+		lost  int  // messages of which the log says that they are
+	}{
+		"in memory":     {},
+		"kept":          {kept: true},
+		"not its alone": {other: true, lost: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, log := observer.New(zap.WarnLevel)
+				set, s := usual(), newShelf()
+				set.Logger = zap.New(core)
+				if tt.kept {
+					set.Store = s
+				}
+				r := New(set)
+				r.Open(t.Context())
+				h := register(t, r, "a")
+				if tt.other {
+					register(t, r, "a")
+				}
+				var sent []chan struct{}
+				for i := range 3 {
+					sent = append(sent, send(t, h, fmt.Sprint(i)))
+				}
+				time.Sleep(time.Second) // where there is a storage they are in it
+				require.Equal(t, "a/0", next(r))
+				h.(interface{ Withdraw() }).Withdraw()
+				require.Equal(t, tt.other, next(r) != "", "it is not sent")
+				require.Equal(t, tt.other, open(sent[2]), "nobody waits for it")
+				_, err := h.SendMessage("t", nil)
+				require.ErrorIs(t, err, ErrUnregistered)
+				r.Again(start, opampclient.NoFault)
+				r.Close(context.Background())
+				require.Equal(t, tt.lost > 0, log.FilterMessageSnippet("lost").Len() > 0)
+				require.EqualValues(t, tt.lost, r.Stats()[0].Dropped[string(droppedStop)])
+				if tt.kept {
+					second := keepingOn(s, nil)
+					require.LessOrEqual(t, len(rest(second)), 1, "but what was being written")
+					second.Close(context.Background())
+				}
+			})
+		})
+	}
+}
+
 func TestOrderAndNumbersOutliveManyRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()

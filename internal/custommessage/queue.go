@@ -46,6 +46,8 @@ type item struct {
 	tick    uint64   // of the keeper, when it came
 	kept    *segment // where it is kept, nil if it is not
 	over    bool     // it has left the queue
+
+	unmissed bool // whoever sent it has withdrawn
 }
 
 func (i *item) size() int { return sizeOf(len(i.msg.GetType()), len(i.msg.GetData())) }

@@ -244,6 +244,30 @@ func (r *Registry) unregister(h *handler) {
 	r.tidyLocked(q)
 }
 
+// withdraw takes h away, and what it has queued.
+func (r *Registry) withdraw(h *handler) {
+	r.mu.Lock()
+	if q := r.queues[h.capability]; !h.gone && len(q.handlers) == 1 {
+		r.takeBackLocked(q)
+	}
+	r.mu.Unlock()
+	r.unregister(h)
+}
+
+// takeBackLocked takes what is queued out of q. What was given out stays until it is answered, or until
+// the connection or the Collector ends.
+func (r *Registry) takeBackLocked(q *queue) {
+	for i := range q.out {
+		q.items.at(i).unmissed = true
+	}
+	for q.items.len() > q.out {
+		i := q.items.popBack()
+		r.chargeLocked(q, -i.size())
+		r.leftLocked(i)
+	}
+	q.giveRoom()
+}
+
 // Dispatch hands msg to each handler of its capability, and reports whether there is
 // one. It never waits: where a handler's queue is full its message is dropped.
 func (r *Registry) Dispatch(msg *protobufs.CustomMessage) (known bool) {

@@ -120,7 +120,10 @@
 // connection has drawn its own conclusions, and some fall over a goodbye of somebody they do
 // not know. The goodbye is put into the lane's buffer under the same lock under which a
 // returning agent is let in, so it never comes after that agent's first message on the lane.
-// The server's answer to it is nobody's, and no loss.
+//
+// What the server answers to an agent that has said goodbye, or has closed its connection in order,
+// is nobody's, and no loss: however many of its last messages were unanswered by then. An agent whose
+// connection broke has lost its answers, and they are counted.
 //
 // An agent that has moved to another gateway within the grace is said goodbye for all the same: nobody
 // here can know. Its next message, or its heartbeat, makes it present again; servers that bind an

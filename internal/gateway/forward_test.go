@@ -6,7 +6,9 @@ package gateway
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/coder/websocket"
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,5 +63,46 @@ func TestFirstReplyCarriesWhatTheServerSaidOnce(t *testing.T) {
 			"opamp-go's server says it once a connection, and agent %d is not the first on it", i)
 		assert.NotZero(t, reply.GetCapabilities())
 		assert.Nil(t, a.beat().GetCustomCapabilities(), "once")
+	}
+}
+
+// The server's answers to what an agent said just before it left come too late for it. That is no
+// loss, and happens whenever one leaves. One whose connection breaks has lost them.
+func TestAnswersForOneWhoHasLeftAreNoLoss(t *testing.T) {
+	goodbye := func(r *rig, a *testAgent) {
+		a.send(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
+		r.eventually(func() bool { return r.Stats().MessagesUp == 6 }, "the gateway has it")
+	}
+	hangUp := func(_ *rig, a *testAgent) { require.NoError(a.t, a.ws.Close(websocket.StatusNormalClosure, "")) }
+	crash := func(_ *rig, a *testAgent) { a.vanish() }
+	for name, tt := range map[string]struct {
+		leave []func(*rig, *testAgent)
+		lost  int64
+	}{
+		"goodbye":           {[]func(*rig, *testAgent){goodbye, hangUp}, 0},
+		"goodbye and crash": {[]func(*rig, *testAgent){goodbye, crash}, 0},
+		"without a word":    {[]func(*rig, *testAgent){hangUp}, 0},
+		"crash":             {[]func(*rig, *testAgent){crash}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartner(t)
+			r := connected(t, Settings{Grace: time.Hour}, p)
+			a, other := r.arrive(), r.arrive()
+			hold := make(chan struct{})
+			p.mu.Lock()
+			p.reply = func(*protobufs.AgentToServer, *protobufs.ServerToAgent) { <-hold }
+			p.mu.Unlock()
+			for range 3 {
+				a.send(&protobufs.AgentToServer{})
+			}
+			r.eventually(func() bool { return r.Stats().MessagesUp == 5 }, "the gateway has them")
+			for _, leave := range tt.leave {
+				leave(r, a)
+			}
+			r.eventually(func() bool { return r.Stats().Connections == 1 }, "it has gone")
+			close(hold)
+			other.beat() // what the server says in order has come by then
+			assert.Equal(t, tt.lost, sum(r.drop.counts()))
+		})
 	}
 }

@@ -265,14 +265,15 @@ func (g *Gateway) deliver(s *slot, to *peer, message []byte, began time.Time) {
 		g.serverErrors.Add(1)
 	}
 	g.down.add(len(message))
-	d.peer.owner.(recipient).receive(message, m)
+	d.peer.owner.(recipient).receive(message, m, d.bye)
 	g.set.Observer.Forwarded(Down, time.Since(began))
 }
 
 // recipient is where an agent gets its messages.
 type recipient interface {
-	// receive takes a message, which is valid during the call. It does not wait.
-	receive(message []byte, m opampwire.ServerMessage)
+	// receive takes a message, which is valid during the call. It does not wait. To an agent
+	// that has said bye nothing is lost.
+	receive(message []byte, m opampwire.ServerMessage, bye bool)
 }
 
 // redirect does to an offer of connection settings what the policy says. It returns nil if that can't be done with

@@ -108,6 +108,31 @@ func TestPollingAgentDuringAnOutage(t *testing.T) {
 	assert.NotZero(t, a.poll(described("poller")).GetFlags())
 }
 
+// What an agent that polls leaves in its mailbox when it says goodbye is no loss.
+func TestPollingAgentSaysGoodbye(t *testing.T) {
+	for name, tt := range map[string]struct {
+		last *protobufs.AgentToServer
+		lost int64
+	}{
+		"goodbye":        {&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}}, 0},
+		"without a word": {&protobufs.AgentToServer{}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartner(t)
+			r := connected(t, Settings{}, p)
+			a := &poller{r: r, uid: opamp(1)}
+			a.poll(described("poller"))
+			a.poll(tt.last)
+			p.push(a.uid, &protobufs.ServerToAgent{CustomMessage: &protobufs.CustomMessage{Type: "late"}})
+			r.mu.Lock()
+			box := r.boxes[a.uid]
+			r.mu.Unlock()
+			r.eventually(func() bool { return box.count() == 3 }, "it has come")
+			assert.Equal(t, tt.lost, box.empty())
+		})
+	}
+}
+
 // An agent that polls takes another instance UID with its next poll, and with it another mailbox.
 func TestServerRenamesAnAgentThatPolls(t *testing.T) {
 	p := newPartner(t)

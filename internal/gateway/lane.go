@@ -332,7 +332,8 @@ func (a *agent) announcement(now moment) uint64 {
 // delivery is where a server's message goes.
 type delivery struct {
 	peer *peer  // nil: it goes nowhere
-	why  Reason // because of that; empty: it answers a goodbye, and nobody misses it
+	why  Reason // because of that; empty: it answers one who has left, and nobody misses it
+	bye  bool   // the agent has said goodbye: nobody misses it if it comes too late
 
 	// What the agent has not been told on this connection and the message does not say.
 	// Fields as they travel, to be appended.
@@ -354,11 +355,13 @@ func (r *router) fromServer(l *lane, to *peer, m opampwire.ServerMessage) delive
 	a := r.agents[m.UID]
 	switch {
 	case a == nil:
-		if _, answered := r.parted[m.UID]; answered {
-			delete(r.parted, m.UID)
+		if r.excusedLocked(m.UID) {
 			return delivery{}
 		}
 		return delivery{why: ReasonUnknownUID}
+	case a.peer == nil && a.left && a.pending > 0:
+		a.pending--
+		return delivery{}
 	case a.peer == nil:
 		return delivery{why: ReasonAgentGone}
 	case to != nil && a.peer != to:
@@ -370,7 +373,7 @@ func (r *router) fromServer(l *lane, to *peer, m opampwire.ServerMessage) delive
 	if !m.NewUID.IsZero() && m.NewUID != m.UID {
 		r.renameLocked(a, m.NewUID)
 	}
-	d := delivery{peer: a.peer}
+	d := delivery{peer: a.peer, bye: a.goodbye}
 	if !a.told && !m.Error { // beside an error nothing else may be set
 		a.told = true
 		if m.Capabilities == nil {

@@ -36,6 +36,7 @@ type mailbox struct {
 	bytes   int64         // guarded by mu: of letters
 	came    uint64        // guarded by mu: how many ever did
 	news    chan struct{} // guarded by mu: closed when the next one comes; nil while nobody waits
+	bye     bool          // guarded by mu: the agent has said goodbye, and fetches nothing more
 }
 
 // letter is a message that waits for its agent.
@@ -110,7 +111,7 @@ func (g *Gateway) closeBox(box *mailbox) {
 // expire ends the agents that have long not polled.
 func (g *Gateway) expire() {
 	for _, box := range g.silentBoxes() {
-		g.router.ended(&box.peer, g.now())
+		g.router.ended(&box.peer, false, g.now())
 		g.drop.note(ReasonAgentGone, box.empty(), errNoMorePolls)
 		if box.own != nil {
 			g.running.Go(box.own.close) // which takes a moment
@@ -245,10 +246,11 @@ func (b *mailbox) popLocked() []byte {
 }
 
 // receive implements recipient.
-func (b *mailbox) receive(message []byte, m opampwire.ServerMessage) {
+func (b *mailbox) receive(message []byte, m opampwire.ServerMessage, bye bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.came++
+	b.bye = bye
 	if b.news != nil {
 		close(b.news)
 		b.news = nil
@@ -264,11 +266,14 @@ func (b *mailbox) receive(message []byte, m opampwire.ServerMessage) {
 
 var errMailboxFull = errors.New("the server has more for an agent over plain HTTP than the agent fetches")
 
-// empty drops what is left and says how much that was.
+// empty drops what is left and says how much of that is missed.
 func (b *mailbox) empty() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	left := int64(len(b.letters))
 	b.letters, b.bytes = nil, 0
+	if b.bye {
+		return 0
+	}
 	return left
 }

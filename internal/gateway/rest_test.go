@@ -164,6 +164,7 @@ type mouth struct {
 func (*mouth) Info() opampserver.ConnInfo { return opampserver.ConnInfo{} }
 func (*mouth) Ping() error                { return nil }
 func (*mouth) Heard() time.Duration       { return 0 }
+func (*mouth) Left() bool                 { return false }
 func (*mouth) Dismiss(uint16, string)     {}
 
 func (m *mouth) SendEncoded([]byte) error {

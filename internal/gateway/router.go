@@ -65,6 +65,7 @@ type agent struct {
 	spoke    bool          // a message of it was forwarded, on whichever connection
 	told     bool          // it has been told the server's capabilities on this carrier
 	goodbye  bool          // its last message was agent_disconnect
+	left     bool          // its connection has ended, and it was the agent who ended it, in order
 	lost     bool          // a message of it was not forwarded since the last one that was
 	queued   bool          // it waits to be announced
 	former   *agent        // whom it replaces, once it speaks: new_instance_uid
@@ -83,7 +84,7 @@ type router struct {
 	generation uint64                           // guarded by mu: grows when lanes change
 	waiting    []*agent                         // guarded by mu: to be announced, in order
 	leaving    []departure                      // guarded by mu: by the end of their grace
-	parted     map[opampwire.InstanceUID]moment // guarded by mu: the server has yet to answer their goodbye; until when
+	parted     map[opampwire.InstanceUID]parted // guarded by mu: the server has yet to answer what they said last
 	counts     routerCounts                     // guarded by mu
 	changes    uint64                           // guarded by mu: grows when agents come and go
 }
@@ -108,6 +109,12 @@ type routerCounts struct {
 	moved      uint64 // changed the upstream while both lived
 }
 
+// parted is what the server has yet to answer of an agent that is not here any more.
+type parted struct {
+	answers uint32
+	until   moment // it is not waited for any longer
+}
+
 // departure is an agent that may have to be said goodbye for.
 type departure struct {
 	agent *agent
@@ -120,7 +127,7 @@ const (
 	restful = time.Second
 	// forgotten is how long for one whose last message the server has not answered.
 	forgotten = 15 * time.Second
-	// mostParted is how many goodbyes may wait for their answer.
+	// mostParted is how many agents may be in parted.
 	mostParted = 20_000
 )
 
@@ -128,7 +135,7 @@ func newRouter(set routerSettings) *router {
 	return &router{
 		set:    set,
 		agents: make(map[opampwire.InstanceUID]*agent),
-		parted: make(map[opampwire.InstanceUID]moment),
+		parted: make(map[opampwire.InstanceUID]parted),
 		counts: routerCounts{duplicates: make(map[Duplicates]uint64)},
 	}
 }
@@ -209,7 +216,7 @@ func (r *router) roomLocked(p *peer) Reason {
 // returnLocked gives an agent in its grace to p. Nobody is told that it was away.
 func (r *router) returnLocked(a *agent, p *peer) {
 	p.add(a)
-	a.leaveAt = 0
+	a.leaveAt, a.left = 0, false
 	a.told = false // it is another connection of the agent, maybe another process
 	r.counts.returned++
 }
@@ -297,21 +304,22 @@ func (r *router) missed(a *agent) {
 	a.lost = true
 }
 
-// ended is told when p has gone. Its agents are left for those who said goodbye, and
-// wait for their return otherwise.
-func (r *router) ended(p *peer, now moment) {
+// ended is told when p has gone, and whether it has left in order. Its agents are left for those who
+// said goodbye, and wait for their return otherwise.
+func (r *router) ended(p *peer, left bool, now moment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range p.all() {
 		p.remove(a)
 		r.handOverLocked(a)
 		if a.goodbye || !a.spoke || a.former != nil {
-			if a.goodbye && a.pending > 0 {
-				r.partLocked(a, now)
+			if a.goodbye || left {
+				r.partLocked(a, a.pending, now)
 			}
 			r.forgetLocked(a)
 			continue
 		}
+		a.left = left
 		r.leaveLocked(a, now)
 	}
 }
@@ -343,8 +351,8 @@ func (r *router) bury(now moment) {
 		}
 		done++
 	}
-	for uid, until := range r.parted {
-		if until <= now {
+	for uid, p := range r.parted {
+		if p.until <= now {
 			delete(r.parted, uid)
 		}
 	}
@@ -361,6 +369,7 @@ func (r *router) endLocked(a *agent, now moment) bool {
 		if a.peer != nil {
 			a.peer.remove(a)
 		}
+		r.partLocked(a, a.pending, now)
 	case a.peer != nil: // it is back
 		return true
 	case a.bound():
@@ -368,17 +377,35 @@ func (r *router) endLocked(a *agent, now moment) bool {
 			return false
 		}
 		r.counts.goodbyes++
-		r.partLocked(a, now)
+		answers := uint32(1) // the server answers everything, goodbyes too
+		if a.left {
+			answers += a.pending
+		}
+		r.partLocked(a, answers, now)
 	}
 	r.forgetLocked(a)
 	return true
 }
 
-// partLocked remembers that the server will answer a's goodbye, as it answers everything.
-func (r *router) partLocked(a *agent, now moment) {
-	if len(r.parted) < mostParted {
-		r.parted[a.uid] = now + forgotten
+// partLocked remembers that the server has yet to answer a so many times: nobody misses that.
+func (r *router) partLocked(a *agent, answers uint32, now moment) {
+	if answers > 0 && len(r.parted) < mostParted {
+		r.parted[a.uid] = parted{answers: answers + r.parted[a.uid].answers, until: now + forgotten}
 	}
+}
+
+// excusedLocked says whether a message for a UID that nobody here has answers one who left.
+func (r *router) excusedLocked(uid opampwire.InstanceUID) bool {
+	p, ok := r.parted[uid]
+	if !ok {
+		return false
+	}
+	if p.answers--; p.answers == 0 {
+		delete(r.parted, uid)
+	} else {
+		r.parted[uid] = p
+	}
+	return true
 }
 
 // snapshot is what there is now.

@@ -217,7 +217,7 @@ func (w *world) run(line string) string {
 	case "alive":
 		w.heard[fields[1]] = w.now
 	case "end":
-		w.router.ended(w.peer(fields[1]), w.now)
+		w.router.ended(w.peer(fields[1]), has("left"), w.now)
 		delete(w.peers, fields[1])
 	case "server":
 		return w.server(fields[1], fields[2], args, has)
@@ -304,7 +304,7 @@ func (w *world) server(on, who string, args map[string]string, has func(string) 
 		return "dropped: " + string(d.why) + "\n"
 	}
 	if d.peer == nil {
-		return "answers a goodbye\n"
+		return "nobody misses it\n"
 	}
 	out := fmt.Sprintf("to %v", d.peer.owner)
 	if d.capabilities != nil {

@@ -291,11 +291,14 @@ func renaming(uid opampwire.InstanceUID) *protobufs.ServerToAgent {
 }
 
 // receive implements recipient. An agent that lets too much wait is closed alone.
-func (s *session) receive(message []byte, _ opampwire.ServerMessage) {
+func (s *session) receive(message []byte, _ opampwire.ServerMessage, bye bool) {
 	err := s.conn.SendEncoded(message)
 	switch {
 	case err == nil:
 	case errors.Is(err, opampserver.ErrNotConnected):
+		if bye || s.conn.Left() {
+			return
+		}
 		s.gw.drop.note(ReasonAgentGone, 1, err)
 	default:
 		s.gw.drop.note(ReasonAgentSlow, 1, err)
@@ -310,7 +313,7 @@ func (s *session) Closed() {
 	delete(g.sessions, s)
 	g.mu.Unlock()
 	g.kin.part(s)
-	g.router.ended(&s.peer, g.now())
+	g.router.ended(&s.peer, s.conn.Left(), g.now())
 	s.own.close()
 }
 

@@ -63,6 +63,7 @@ type conn struct {
 	mu      sync.Mutex
 	out     *outbox // guarded by mu: nil while nothing waits to be written
 	ended   bool    // guarded by mu: nothing is queued any more
+	left    bool    // guarded by mu: the peer has sent a Close frame
 	writing bool    // guarded by mu: somebody has the turn to write
 
 	mute bool // owned by who has the turn: a Close frame, or a part of a frame, is out

@@ -192,6 +192,7 @@ func (c *conn) answerClose(payload []byte) error {
 	if err != nil {
 		return closing(closeProtocol, ReasonProtocol, "%w", err)
 	}
+	c.noteLeft()
 	var body []byte
 	if code != closeNoStatus {
 		body = closePayload(code, "")

@@ -56,6 +56,8 @@ type Conn interface {
 	// Heard is how long after the server was made the last byte came from the peer. It
 	// only grows.
 	Heard() time.Duration
+	// Left says whether the peer has ended the connection itself, with a Close frame.
+	Left() bool
 	// Dismiss ends the connection with a Close frame of this code and text. It returns at
 	// once; whoever is first decides on the code.
 	Dismiss(code uint16, text string)
@@ -186,6 +188,20 @@ func (c *conn) SendEncoded(message []byte) error {
 	return c.server.pushTo(c, len(message), func(room []byte) ([]byte, error) {
 		return append(append(room, 0), message...), nil
 	})
+}
+
+// Left implements Conn.
+func (c *conn) Left() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
+// noteLeft notes that the peer has ended the connection.
+func (c *conn) noteLeft() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = true
 }
 
 // Dismiss implements Conn.
