@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 )
@@ -61,12 +62,36 @@ func writeCSV[T any](w http.ResponseWriter, name string, columns []csvColumn[T],
 	out.Flush()
 }
 
-// cell is a text that no spreadsheet calculates with.
+const (
+	// separators are what a spreadsheet may take for the end of a cell although it is none: which of them it does
+	// depends on its language. What comes after a comma is in quotes, but those mean nothing in the middle of what it
+	// takes for a cell.
+	separators = ";\t\r\n"
+	// formulas are what begins a formula. Blanks and quotes may stand before it.
+	formulas = "=+-@|%＝＋－＠"
+)
+
+// cell is a text that no spreadsheet calculates with, or with what it takes for a cell in it (OWASP, CSV Injection). An
+// apostrophe makes a text of what would be a formula, and changes nothing else.
 func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(s[0])) {
+	s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	if s != "" && strings.ContainsRune("\t\r\n", rune(s[0])) {
 		s = "'" + s
 	}
-	return strings.ReplaceAll(s, "\x00", "\uFFFD")
+	var out []byte // s[:done], made safe
+	done := 0
+	for begin := 0; ; {
+		first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s[begin:], ` "`))
+		if strings.ContainsRune(formulas, first) {
+			out = append(append(out, s[done:begin]...), '\'')
+			done = begin
+		}
+		end := strings.IndexAny(s[begin:], separators)
+		if end < 0 {
+			return string(append(out, s[done:]...))
+		}
+		begin += end + 1
+	}
 }
 
 func csvTime(t time.Time) string {

@@ -5,10 +5,13 @@ package fleetapi
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -370,10 +373,49 @@ func TestCSV(t *testing.T) {
 	assert.Contains(t, rec.Body.String(), "exporter:otlp,bad <certificate>,StatusPermanentError,2,2,")
 	assert.Contains(t, get(a, "/api/v1/components?format=csv").Body.String(), "exporter,otlp,2,2,0")
 	assert.Equal(t, http.StatusBadRequest, get(a, "/api/v1/agents?format=xml").Code)
-	for _, s := range []string{"=1", "+1", "-1", "@x", "\tx", "\rx"} {
-		assert.Equal(t, "'"+s, cell(s))
+}
+
+func TestCellsAreNoFormulas(t *testing.T) {
+	for text, want := range map[string]string{
+		"=1": "'=1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx", " =1": "' =1", `"=1`: `'"=1`, "＝1": "'＝1",
+		"a;=1": "a;'=1", ";;=1;+2": ";;'=1;'+2", "a\t-1": "a\t'-1", "a\n=1": "a\n'=1", "a\r\n@b": "a\r\n'@b", `a; "=1"`: `a;' "=1"`, "\t=1": "'\t'=1",
+		"a\x00;\x00": "a\uFFFD;\uFFFD",
+		// What is honest stays as it is.
+		"": "", "a=1": "a=1", "a, -1; b": "a, -1; b", "dial tcp 10.0.0.1:4317: connect: refused; retry=3s": "dial tcp 10.0.0.1:4317: connect: refused; retry=3s",
+		"line\n  next\n": "line\n  next\n", "München – Zürich": "München – Zürich",
+	} {
+		assert.Equal(t, want, cell(text), "%q", text)
 	}
-	assert.Equal(t, "a=1", cell("a=1"))
+}
+
+// Whatever agents say, and whatever a spreadsheet takes for the end of a cell, no cell is a formula. Where its separator
+// is not the comma, quotes mean nothing to the one of this test.
+func TestNoSpreadsheetFindsAFormula(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	alphabet := []rune("ab=+-@;,\t\r\n\"' ＝")
+	columns := []csvColumn[[2]string]{
+		{"first", func(c [2]string) string { return c[0] }}, {"second", func(c [2]string) string { return c[1] }},
+	}
+	for range 20_000 {
+		var said [2]string
+		for i := range said {
+			for range random.IntN(8) {
+				said[i] += string(alphabet[random.IntN(len(alphabet))])
+			}
+		}
+		w := httptest.NewRecorder()
+		writeCSV(w, "said", columns, [][2]string{said})
+		file := w.Body.String()
+		rows, err := csv.NewReader(strings.NewReader(file)).ReadAll()
+		require.NoError(t, err)
+		cells := slices.Concat(rows...)
+		for _, separator := range []string{";", "\t"} {
+			cells = append(cells, strings.FieldsFunc(file, func(r rune) bool { return strings.ContainsRune(separator+"\r\n", r) })...)
+		}
+		for _, c := range cells {
+			require.NotContains(t, []string{"=", "+", "-", "@", "＝"}, string([]rune(strings.TrimLeft(c, ` "`) + "x")[0]), "%q of %q", c, said)
+		}
+	}
 }
 
 func TestCompletion(t *testing.T) {
