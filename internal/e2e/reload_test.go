@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -68,6 +70,39 @@ extensions:
 	}
 	assert.LessOrEqual(t, listener.most.Load(), most, "connections at one time")
 	assert.LessOrEqual(t, openTo(listener.Addr()), int64(1), "connections in the end")
+}
+
+// TestReloadOfAllInOne has a server and a gateway before it in one process, which the Collector starts in any order. An
+// agent that comes as soon as the gateway listens is carried, whether or not the server listens by then: to be told to
+// come back would cost it half a minute.
+func TestReloadOfAllInOne(t *testing.T) {
+	t.Parallel()
+	const reloads = 20
+	agents, gateway := freeAddress(t), freeAddress(t)
+	c := startCollector(t, distribution(t), fmt.Sprintf(`
+extensions:
+  opamp_server:
+    agents: {endpoint: '%s'}
+    web: {endpoint: '%s'}
+    database: {path: '%s'}
+  opamp_gateway:
+    listener: {endpoint: '%s'}
+    upstream: {endpoint: 'ws://%s/v1/opamp'}
+    timeouts: {drain: 1ms}
+service:
+  extensions: [opamp_server, opamp_gateway]
+`, agents, freeAddress(t), filepath.Join(t.TempDir(), "fleet.db"), gateway, agents))
+	through := &fleet{collector: c, agents: gateway}
+	for n := range reloads + 1 {
+		if n > 0 {
+			c.signal(t, syscall.SIGHUP)
+		}
+		c.waitLines(t, n+1, "that the gateway listens", func(line logLine) bool { return line.Text == "carrying OpAMP agents" })
+		a := through.scriptAgent(t, "otelcol-edge")
+		a.waitAnswer(t)
+		require.NoError(t, a.ws.Close(websocket.StatusNormalClosure, ""))
+		c.waitReady(t, n+1)
+	}
 }
 
 // countingListener asks the kernel, at each connection, how many the other side has open. What the

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,17 +27,21 @@ import (
 
 // scriptedAgent is an OpAMP agent that says what a test has it say, over WebSocket.
 type scriptedAgent struct {
-	uid   opampwire.InstanceUID
-	seq   atomic.Uint64
-	ws    *websocket.Conn
-	asked chan *protobufs.CustomMessage // what the server sends
+	uid      opampwire.InstanceUID
+	seq      atomic.Uint64
+	ws       *websocket.Conn
+	answered chan struct{}                 // closed when the server has said something
+	asked    chan *protobufs.CustomMessage // what the server sends
 }
 
 func (f *fleet) scriptAgent(t *testing.T, name string, capabilities ...string) *scriptedAgent {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), "ws://"+f.agents+"/v1/opamp", nil) //nolint:bodyclose // it has none
 	require.NoError(t, err)
-	a := &scriptedAgent{uid: opampwire.NewInstanceUID(), ws: ws, asked: make(chan *protobufs.CustomMessage, 100)}
+	a := &scriptedAgent{
+		uid: opampwire.NewInstanceUID(), ws: ws,
+		answered: make(chan struct{}), asked: make(chan *protobufs.CustomMessage, 100),
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -67,13 +72,18 @@ func scriptedReport(name string, capabilities ...string) *protobufs.AgentToServe
 
 // listen takes what the server sends, until the connection ends.
 func (a *scriptedAgent) listen() {
+	var first sync.Once
 	for {
 		_, payload, err := a.ws.Read(context.Background())
 		if err != nil {
 			return
 		}
 		msg := new(protobufs.ServerToAgent)
-		if opampwire.ParseFrame(payload, msg) == nil && msg.GetCustomMessage() != nil {
+		if opampwire.ParseFrame(payload, msg) != nil {
+			continue
+		}
+		first.Do(func() { close(a.answered) })
+		if msg.GetCustomMessage() != nil {
 			a.asked <- msg.GetCustomMessage()
 		}
 	}
@@ -100,6 +110,16 @@ func (a *scriptedAgent) progress(t *testing.T, p ingestprogress.Progress) {
 	data, err := json.Marshal(p)
 	require.NoError(t, err)
 	a.message(t, ingestprogress.Capability, ingestprogress.TypeProgress, data)
+}
+
+// waitAnswer waits until the server has said something.
+func (a *scriptedAgent) waitAnswer(t *testing.T) {
+	t.Helper()
+	select {
+	case <-a.answered:
+	case <-time.After(patience):
+		require.Fail(t, "the server answers nothing")
+	}
 }
 
 // waitAsked waits for what the server sends next.
