@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -72,13 +73,14 @@ extensions:
 	assert.LessOrEqual(t, openTo(listener.Addr()), int64(1), "connections in the end")
 }
 
-// TestReloadOfAllInOne has a server and a gateway before it in one process, which the Collector starts in any order. An
-// agent that comes as soon as the gateway listens is carried, whether or not the server listens by then: to be told to
-// come back would cost it half a minute.
+// TestReloadOfAllInOne has a server, a gateway before it and an agent that shows the gateway in one process, which the
+// Collector starts in any order. An agent that comes as soon as the gateway listens is carried, whether or not the server
+// listens by then: to be told to come back would cost it half a minute. And what the gateway has not told by the end,
+// nobody is said to miss.
 func TestReloadOfAllInOne(t *testing.T) {
 	t.Parallel()
 	const reloads = 20
-	agents, gateway := freeAddress(t), freeAddress(t)
+	agents, web, gateway := freeAddress(t), freeAddress(t), freeAddress(t)
 	c := startCollector(t, distribution(t), fmt.Sprintf(`
 extensions:
   opamp_server:
@@ -89,10 +91,17 @@ extensions:
     listener: {endpoint: '%s'}
     upstream: {endpoint: 'ws://%s/v1/opamp'}
     timeouts: {drain: 1ms}
+    report: {extension: opamp, interval: 1s}
+  opamp:
+    server: {ws: {endpoint: 'ws://%s/v1/opamp'}}
 service:
-  extensions: [opamp_server, opamp_gateway]
-`, agents, freeAddress(t), filepath.Join(t.TempDir(), "fleet.db"), gateway, agents))
-	through := &fleet{collector: c, agents: gateway}
+  extensions: [opamp_server, opamp_gateway, opamp]
+`, agents, web, filepath.Join(t.TempDir(), "fleet.db"), gateway, agents, gateway))
+	through := &fleet{collector: c, agents: gateway, web: web}
+	c.waitReady(t, 1)
+	eventually(t, "the collector shows itself, so it minds signals", func() bool {
+		return slices.ContainsFunc(through.list(t), func(a agent) bool { return a.Condition == "healthy" })
+	})
 	for n := range reloads + 1 {
 		if n > 0 {
 			c.signal(t, syscall.SIGHUP)
@@ -103,6 +112,8 @@ service:
 		require.NoError(t, a.ws.Close(websocket.StatusNormalClosure, ""))
 		c.waitReady(t, n+1)
 	}
+	c.stop(t)
+	assert.Empty(t, c.matching(func(line logLine) bool { return strings.Contains(line.Text, "are lost") }))
 }
 
 // countingListener asks the kernel, at each connection, how many the other side has open. What the
