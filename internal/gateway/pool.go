@@ -443,9 +443,9 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	if l.idle.Load() {
 		err = errIdle
 	}
-	p.connected.Add(-1)
 	p.router.laneDown(s.lane, l)
 	s.current.Store(nil)
+	p.connected.Add(-1) // once nobody is sent there any more
 	p.nudge()
 	p.drop.note(ReasonUpstreamLost, l.unwritten.Load(), err)
 	p.set.Observer.Lost(lostReason(err))
