@@ -101,7 +101,7 @@ func BenchmarkThousandAgentsKilled(b *testing.B) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		took := time.Since(began)
-		time.Sleep(6 * time.Second) // for false ones, which would come after a grace
+		time.Sleep(lasting(6 * time.Second)) // for false ones, which would come after a grace
 		b.ReportMetric(float64(told()), "goodbyes")
 		b.ReportMetric(took.Seconds(), "all-told-s")
 		b.ReportMetric(back.Seconds(), "all-back-s")
@@ -157,7 +157,8 @@ func p99(took []time.Duration) float64 { return float64(took[len(took)*99/100].M
 // sideBySide reports how long others take before and during what an offender does.
 func sideBySide(b *testing.B, agents []*leanAgent, gw *child, offend func()) {
 	b.Helper()
-	const rate, length = 1000, 6 * time.Second
+	const rate = 1000
+	length := lasting(6 * time.Second)
 	quiet := paced(b, agents, rate, length)
 	before := gw.measure(true)
 	done := make(chan struct{})
@@ -326,18 +327,22 @@ func BenchmarkRollingRestart(b *testing.B) {
 		second := startChild(b, "gateway", upstreamEnv+"=ws://"+srv.addr+"/v1/opamp")
 		n := benchAgents()
 		callers := make([]*caller, n)
-		end := time.Now().Add(25 * time.Second)
+		arrival, pause, settled, length := 5*time.Second, 2*time.Second, 9*time.Second, 25*time.Second
+		if testing.Short() {
+			arrival, pause, settled, length = time.Second, 500*time.Millisecond, 2*time.Second, 9*time.Second
+		}
+		end := time.Now().Add(length)
 		var all sync.WaitGroup
 		for i := range callers {
 			callers[i] = &caller{uid: opampwire.NewInstanceUID()}
 			all.Go(func() {
-				time.Sleep(time.Duration(i) * 5 * time.Second / time.Duration(n))
-				if err := callers[i].call([]string{first.addr, second.addr}, 2*time.Second, end); err != nil {
+				time.Sleep(time.Duration(i) * arrival / time.Duration(n))
+				if err := callers[i].call([]string{first.addr, second.addr}, pause, end); err != nil {
 					b.Error(err)
 				}
 			})
 		}
-		time.Sleep(9 * time.Second) // all are there
+		time.Sleep(settled) // all are there
 		before := first.measure(false).agents
 		began := time.Now()
 		drained := first.tell("drain")
