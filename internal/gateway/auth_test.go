@@ -85,8 +85,9 @@ func TestServerAuthenticatesAgents(t *testing.T) {
 }
 
 func TestConnectProtocol(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{Auth: AuthSettings{Mode: AuthConnect}, HandshakeTimeout: 300 * time.Millisecond}, p)
+	r := connected(t, Settings{Auth: AuthSettings{Mode: AuthConnect}, HandshakeTimeout: 3 * time.Second}, p)
 	answers := map[string]connectResult{
 		"Bearer good":  {Accept: true},
 		"Bearer bad":   {HTTPStatusCode: 403, ResponseHeaders: map[string]string{"WWW-Authenticate": "Bearer"}},

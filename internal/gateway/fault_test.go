@@ -22,6 +22,7 @@ import (
 )
 
 func TestUpstreamLossKeepsAgents(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	r := connected(t, Settings{}, p)
 	agents := make([]*testAgent, 40)
@@ -51,6 +52,7 @@ func TestUpstreamLossKeepsAgents(t *testing.T) {
 }
 
 func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	r := connected(t, Settings{MinConnections: 2}, p)
 	agents := make([]*testAgent, 30)
@@ -68,6 +70,7 @@ func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
 }
 
 func TestFrozenUpstreamIsFound(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := newPartner(t)
@@ -95,7 +98,7 @@ func TestFrozenUpstreamIsFound(t *testing.T) {
 			_ = (<-through).Close()
 		}
 	})
-	set := Settings{UpstreamPing: 200 * time.Millisecond}
+	set := Settings{UpstreamPing: time.Second}
 	r := newRig(t, set, "ws://"+ln.Addr().String()+"/v1/opamp")
 	r.eventually(func() bool { return r.pool.connected.Load() == 1 }, "no connection")
 	l := r.pool.all()[0].current.Load()
@@ -152,7 +155,7 @@ func clientFrame(payload []byte) []byte {
 
 func TestStuckAgentIsClosedAlone(t *testing.T) {
 	p := newPartner(t)
-	r := connected(t, Settings{WriteTimeout: time.Second, MaxQueuedBytes: 4 << 20}, p)
+	r := connected(t, Settings{WriteTimeout: patience, MaxQueuedBytes: 4 << 20}, p)
 	other := r.arrive()
 	uid, _ := stuckAgent(t, r)
 	big := bytes.Repeat([]byte("x"), 1<<20)
@@ -197,6 +200,7 @@ func readCloseCode(t *testing.T, nc net.Conn) uint16 {
 
 // A server that closes the shared connection for one message is not given another like it.
 func TestMessageThatCostAConnectionIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	p := newPartnerOf(t, 4<<20)
 	r := connected(t, Settings{MaxMessageSize: 8 << 20}, p)
 	other := r.arrive()
@@ -219,8 +223,9 @@ func TestMessageThatCostAConnectionIsNotSentAgain(t *testing.T) {
 }
 
 func TestDeadAgentsAreSaidGoodbyeFor(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{Grace: 300 * time.Millisecond}, p)
+	r := connected(t, Settings{Grace: 5 * time.Second}, p)
 	var dead, quick, polite []*testAgent
 	for range 20 {
 		dead, quick, polite = append(dead, r.arrive()), append(quick, r.arrive()), append(polite, r.arrive())

@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measure of anything.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // partner is opamp-go's server, unmodified, with as much of an application as servers have:
 // it knows each agent's last sequence number and asks for everything after a gap. It can
@@ -287,6 +287,9 @@ func newRigOn(t testing.TB, set Settings, web *httptest.Server) *rig {
 	if set.Drain == 0 {
 		set.Drain = time.Millisecond
 	}
+	if set.MaxConnections == 0 && !set.overHTTP() {
+		set.MaxConnections = max(1, set.MinConnections) // a slow machine is no reason for another one
+	}
 	if set.Logger == nil {
 		set.Logger = zaptest.NewLogger(t)
 	}
@@ -317,6 +320,13 @@ func connected(t testing.TB, set Settings, p *partner) *rig {
 func (r *rig) eventually(ok func() bool, format string, args ...any) {
 	r.t.Helper()
 	require.Eventuallyf(r.t, ok, patience, 2*time.Millisecond, format, args...)
+}
+
+// returns waits for what happens at the pace of gateways that have failed often: they connect every backoffMax, and
+// may need several attempts.
+func (r *rig) returns(ok func() bool, format string, args ...any) {
+	r.t.Helper()
+	require.Eventuallyf(r.t, ok, 6*backoffMax, 2*time.Millisecond, format, args...)
 }
 
 func (r *rig) waitDropped(why Reason, n int64) {

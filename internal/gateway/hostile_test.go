@@ -197,8 +197,9 @@ func TestHostileRequests(t *testing.T) {
 
 // Who connects and says nothing, or goes at once, leaves nothing behind.
 func TestConnectionsWithoutAnAgent(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{FirstMessage: 200 * time.Millisecond}, p)
+	r := connected(t, Settings{FirstMessage: 3 * time.Second}, p)
 	other := r.arrive()
 	for i := range 50 {
 		ws, _, err := r.dial(nil)
@@ -221,6 +222,7 @@ func TestConnectionsWithoutAnAgent(t *testing.T) {
 
 // A server that is not there yet, and one that comes and goes.
 func TestServerThatIsNotThereAndFlips(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	p.kill()
 	r := newRig(t, Settings{}, "ws://"+p.addr+"/v1/opamp")
@@ -300,6 +302,7 @@ func TestWhatAPeerSaysIsQuotedInTheLog(t *testing.T) {
 
 // Agents go back to the connection on which the server expects them, and none has more than its share for long.
 func TestAgentsAreBackWhereTheyBelong(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	r := connected(t, Settings{MinConnections: 2}, p)
 	agents := make([]*testAgent, 30)

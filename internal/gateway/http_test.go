@@ -59,8 +59,9 @@ func (a *poller) poll(msg *protobufs.AgentToServer) *protobufs.ServerToAgent {
 }
 
 func TestPollingAgentsOverAWebSocket(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{HTTPSilence: 500 * time.Millisecond, Grace: 100 * time.Millisecond, MaxQueuedMessages: 4}, p)
+	r := connected(t, Settings{HTTPSilence: 5 * time.Second, Grace: 100 * time.Millisecond, MaxQueuedMessages: 4}, p)
 	a := &poller{r: r, uid: opamp(1)}
 	first := a.poll(described("poller"))
 	assert.Equal(t, []string{"test.custom"}, first.GetCustomCapabilities().GetCapabilities())
@@ -70,7 +71,11 @@ func TestPollingAgentsOverAWebSocket(t *testing.T) {
 	for i := range 2 {
 		p.push(a.uid, &protobufs.ServerToAgent{CustomMessage: &protobufs.CustomMessage{Type: string(rune('a' + i))}})
 	}
-	r.eventually(func() bool { return r.boxes[a.uid].count() >= 6 }, "")
+	r.eventually(func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.boxes[a.uid].count() >= 6
+	}, "")
 	assert.Equal(t, "a", a.poll(&protobufs.AgentToServer{}).GetCustomMessage().GetType(), "the mailbox keeps their order")
 	assert.Equal(t, "b", a.poll(&protobufs.AgentToServer{}).GetCustomMessage().GetType())
 	assert.Nil(t, a.poll(&protobufs.AgentToServer{}).GetCustomMessage())
@@ -84,9 +89,10 @@ func TestPollingAgentsOverAWebSocket(t *testing.T) {
 }
 
 func TestPollingAgentWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	p.silent = func(msg *protobufs.AgentToServer) bool { return msg.GetAgentDescription() == nil }
-	r := connected(t, Settings{HTTPAnswer: 50 * time.Millisecond}, p)
+	r := connected(t, Settings{HTTPAnswer: 3 * time.Second}, p)
 	a := &poller{r: r, uid: opamp(1)}
 	a.poll(described("poller"))
 	assert.True(t, proto.Equal(&protobufs.ServerToAgent{InstanceUid: a.uid.Bytes()}, a.poll(&protobufs.AgentToServer{})))
@@ -94,6 +100,7 @@ func TestPollingAgentWithoutAnAnswer(t *testing.T) {
 }
 
 func TestPollingAgentDuringAnOutage(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	r := connected(t, Settings{}, p)
 	a := &poller{r: r, uid: opamp(1)}
@@ -184,5 +191,10 @@ func TestServerOverPlainHTTP(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, status)
 	r.waitDropped(ReasonUpstreamFailed, 1)
 	p.revive()
-	assert.NotZero(t, poll.poll(&protobufs.AgentToServer{}).GetFlags(), "a message is missing")
+	var reply *protobufs.ServerToAgent
+	r.eventually(func() bool { // on which of its idle connections that were broken the gateway tries is chance
+		status, reply = poll.post(&protobufs.AgentToServer{})
+		return status == http.StatusOK
+	}, "the server is back")
+	assert.NotZero(t, reply.GetFlags(), "a message is missing")
 }

@@ -22,10 +22,11 @@ func (r *rig) duplicates(d Duplicates) uint64 {
 }
 
 func TestNoTakeoverWhileTheFirstLives(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []Duplicates{DuplicatesRefuse, DuplicatesReplace} {
 		t.Run(string(policy), func(t *testing.T) {
 			p := newPartner(t)
-			r := connected(t, Settings{Duplicates: policy, Silence: 300 * time.Millisecond}, p)
+			r := connected(t, Settings{Duplicates: policy, Silence: 3 * time.Second}, p)
 			first := r.arrive()
 			alive := first.ws.CloseRead(t.Context()) // answers pings
 			thief := r.connect(first.uid)
@@ -191,8 +192,9 @@ func TestGoodbyeForSomebodyElse(t *testing.T) {
 
 // An agent that said nothing for long is alive until it was asked and did not answer.
 func TestNoTakeoverOfAnIdleAgent(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{Silence: 200 * time.Millisecond}, p)
+	r := connected(t, Settings{Silence: 2 * time.Second}, p)
 	a := r.arrive()
 	a.attend()
 	r.router.mu.Lock()
@@ -329,6 +331,7 @@ func TestOffersOfConnectionSettings(t *testing.T) {
 }
 
 func TestChainedGateways(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	upper := connected(t, Settings{MaxPerConnection: 1000, Grace: 300 * time.Millisecond}, p)
 	lower := newRig(t, Settings{Grace: 200 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
@@ -354,6 +357,7 @@ func TestChainedGateways(t *testing.T) {
 }
 
 func TestPerAgentConnections(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	r := newRig(t, Settings{Multiplexing: MultiplexPerAgent, ForwardHeaders: []string{"Authorization"}}, "ws://"+p.addr+"/v1/opamp")
 	ws, _, err := r.dial(http.Header{"Authorization": {"Bearer a"}, "X-Other": {"x"}})

@@ -74,8 +74,11 @@ func TestLoopOfOneGateway(t *testing.T) {
 	r := o.make(0, Settings{}, o.url("ws", 0))
 	o.requireTold(0)
 	require.GreaterOrEqual(t, r.Stats().Looped, int64(1))
-	said := o.lines.FilterMessage("no connection to the OpAMP server").All()
-	require.NotEmpty(t, said)
+	var said []observer.LoggedEntry
+	r.eventually(func() bool {
+		said = o.lines.FilterMessage("no connection to the OpAMP server").All()
+		return len(said) > 0
+	}, "nothing is said")
 	require.Contains(t, said[0].ContextMap()["error"], "upstream.endpoint leads back to this gateway")
 }
 
@@ -97,6 +100,7 @@ func TestLoopOfSeveralGateways(t *testing.T) {
 
 // Gateways that fall back on each other make no loop of it when their server is gone.
 func TestGatewaysThatFallBackOnEachOther(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	o := newRing(t, 2)
 	server := "ws://" + p.addr + "/v1/opamp"
@@ -111,7 +115,7 @@ func TestGatewaysThatFallBackOnEachOther(t *testing.T) {
 	o.rigs[0].eventually(func() bool { return o.seen[0].count("dialled loop")+o.seen[1].count("dialled loop") > 0 }, "")
 	p.revive()
 	for _, agent := range []*testAgent{a, b} {
-		o.rigs[0].eventually(func() bool { return p.connects(agent.uid) }, "%s does not come back", agent.uid)
+		o.rigs[0].returns(func() bool { return p.connects(agent.uid) }, "%s does not come back", agent.uid)
 	}
 	assert.Zero(t, o.rigs[0].duplicates(DuplicatesReplace)+o.rigs[1].duplicates(DuplicatesReplace))
 }
@@ -119,6 +123,7 @@ func TestGatewaysThatFallBackOnEachOther(t *testing.T) {
 // Three in a row, and the last one, which loses its server, goes to the first: what the first was told when it connected
 // is not so any more.
 func TestLoopThatClosesLater(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
 	o := newRing(t, 3)
 	last := o.make(2, Settings{MaxPerConnection: 100}, "ws://"+p.addr+"/v1/opamp", o.url("ws", 0))
@@ -142,9 +147,9 @@ func TestLoopThatClosesLater(t *testing.T) {
 	}, "nobody finds the loop")
 	p.revive()
 	for _, r := range []*rig{last, middle, first} { // each at its own pace
-		r.eventually(func() bool { return r.pool.connected.Load() == 1 }, "it does not come back")
+		r.returns(func() bool { return r.pool.connected.Load() == 1 }, "it does not come back")
 	}
-	first.eventually(func() bool { return p.connects(a.uid) }, "the agent does not come back")
+	first.returns(func() bool { return p.connects(a.uid) }, "the agent does not come back")
 	assert.Less(t, last.up.messages.Load(), int64(1000), "nothing has gone round")
 }
 
@@ -222,8 +227,9 @@ func TestAgentThatClaimsToBeTheGatewayAbove(t *testing.T) {
 
 // A way between that takes the header out leaves a loop unnamed, and bounded all the same: a UID has one connection.
 func TestLoopOfWhichNothingTells(t *testing.T) {
+	t.Parallel()
 	p := newPartner(t)
-	r := connected(t, Settings{Silence: 300 * time.Millisecond}, p)
+	r := connected(t, Settings{Silence: 3 * time.Second}, p)
 	a := r.arrive()
 	alive := a.ws.CloseRead(t.Context()) // answers pings
 	echo := r.connect(a.uid)             // as if it came back

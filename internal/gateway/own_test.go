@@ -61,8 +61,9 @@ func liveness(f *fleet.Fleet, uid opampwire.InstanceUID) fleet.Liveness {
 
 // An agent that is back over another gateway is not dead because the first one misses it.
 func TestAgentThatMovedToAnotherGateway(t *testing.T) {
+	t.Parallel()
 	f, server := ownServer(t)
-	set := Settings{Grace: 300 * time.Millisecond}
+	set := Settings{Grace: 3 * time.Second}
 	a, b := reached(t, set, server), reached(t, set, server)
 	was := a.arrive()
 	was.vanish()
@@ -81,9 +82,10 @@ func TestAgentThatMovedToAnotherGateway(t *testing.T) {
 
 // The same behind a gateway that both go over: there one connection speaks for an agent at a time.
 func TestAgentThatMovedBehindAThirdGateway(t *testing.T) {
+	t.Parallel()
 	f, server := ownServer(t)
 	upper := reached(t, Settings{MaxPerConnection: 100}, server)
-	set := Settings{Grace: 300 * time.Millisecond}
+	set := Settings{Grace: 3 * time.Second}
 	above := "ws://" + upper.addr + "/v1/opamp"
 	a, b := reached(t, set, above), reached(t, set, above)
 	a.arrive() // each has others
@@ -138,6 +140,7 @@ func TestTwoAgentsOverTwoGateways(t *testing.T) {
 
 // What the gateway does not look into is the server's to refuse. It costs its sender, and nobody who shares the connection.
 func TestMessagesThatOnlyTheServerRefuses(t *testing.T) {
+	t.Parallel()
 	deep := &protobufs.ComponentHealth{}
 	for range 3000 {
 		deep = &protobufs.ComponentHealth{ComponentHealthMap: map[string]*protobufs.ComponentHealth{"c": deep}}

@@ -507,6 +507,7 @@ func TestFrozenUpstreamIsFoundWithinTwoPings(t *testing.T) {
 // Our own server closes a connection that stays silent. While the gateway has no agents
 // neither of them says anything.
 func TestOwnServerHasNothingToCloseWhileNobodyIsThere(t *testing.T) {
+	t.Parallel()
 	serverCore, serverLog := observer.New(zapcore.InfoLevel)
 	server := opampserver.New(opampserver.Settings{Logger: zap.New(serverCore), FirstMessageTimeout: 3 * time.Second}, silentHandler{})
 	web := httptest.NewServer(server)
