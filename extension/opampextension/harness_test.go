@@ -39,7 +39,7 @@ import (
 )
 
 // patience decides how long a failing test takes, nothing else.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Two pipelines' worth of component instances, for tests without a Collector.
 var (
