@@ -39,7 +39,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measure of anything.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // hostOf is a host with extensions.
 type hostOf map[component.ID]component.Component

@@ -300,7 +300,7 @@ func TestWebWaitsForNoBody(t *testing.T) {
 }
 
 func TestEventStreamOutlivesTheTimeoutsOfRequests(t *testing.T) {
-	s := start(t, "web: {read_timeout: 100ms, write_timeout: 100ms}", nopHost)
+	s := start(t, "web: {read_timeout: 1s, write_timeout: 1s}", nopHost)
 	stream := get(t, s.webURL()+"/api/v1/events")
 	require.Equal(t, http.StatusOK, stream.StatusCode)
 	events := bufio.NewScanner(stream.Body)

@@ -35,7 +35,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measure of anything.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func nopSettings() extension.Settings { return extensiontest.NewNopSettings(metadata.Type) }
 

@@ -349,7 +349,7 @@ func TestHostileNumbersOfInstanceUIDs(t *testing.T) {
 }
 
 func TestHeadsThatTrickleHaveADeadline(t *testing.T) {
-	s := start(t, "agents: {read_header_timeout: 100ms}", nopHost)
+	s := start(t, "agents: {read_header_timeout: 1s}", nopHost)
 	nc, err := net.Dial("tcp", s.agents.Addr().String())
 	require.NoError(t, err)
 	defer nc.Close()

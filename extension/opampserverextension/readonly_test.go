@@ -146,7 +146,7 @@ func TestServerNeverOffersAnything(t *testing.T) {
 	s := start(t, "", nopHost)
 	rng := rand.New(rand.NewPCG(3, 4))
 	uids := someUIDs(5)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // for all of them
 	defer cancel()
 	ws, _, err := dial(s, nil)
 	require.NoError(t, err)

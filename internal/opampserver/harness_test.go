@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It is no measure of anything.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 var agentUID = opampwire.InstanceUID{0x01, 0x98, 15: 1}
 

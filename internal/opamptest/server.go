@@ -25,7 +25,7 @@ import (
 
 // patience is how long a test waits for what must come. It decides how long a failing
 // test takes, nothing else.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Path is where a Server takes agents.
 const Path = "/v1/opamp"
