@@ -32,11 +32,12 @@ import (
 
 const (
 	// requestGrace is how long Shutdown waits for requests, agentGrace for agents:
-	// longer, because a request that was cut ends an agent's exchange. A peer that
-	// does not answer is not waited for that long: partingGrace is what saying so to
-	// one of many connections may take of a processor.
+	// longer, because a request that was cut ends an agent's exchange, and to say goodbye to
+	// a peer that does nothing takes a second by itself. A peer that does not answer is not
+	// waited for that long unless the host is overloaded: partingGrace is what saying so
+	// to one of many connections may take of a processor.
 	requestGrace = 500 * time.Millisecond
-	agentGrace   = time.Second
+	agentGrace   = 3 * time.Second
 	partingGrace = 200 * time.Microsecond
 	// keepGrace is how long Shutdown writes what is not written yet: longer, for what thousands of agents did in the
 	// last second is not lost for the sake of a second.
@@ -185,8 +186,8 @@ func (s *server) tick(ctx context.Context) {
 	}
 }
 
-// Shutdown undoes Start backwards, within two seconds whatever peers do, with some more
-// for thousands of them (partingGrace) and for what is not written yet (keepGrace): event
+// Shutdown undoes Start backwards, within two seconds whatever peers do, with two more
+// on a host that is overloaded, some for thousands of them (partingGrace) and for what is not written yet (keepGrace): event
 // streams end, agents are told to go, requests in progress are waited for, what is left is
 // cut. It may be called without Start, and twice.
 func (s *server) Shutdown(ctx context.Context) error {
