@@ -48,7 +48,7 @@ func (d deprecation) note() string {
 }
 
 // lookAtType reports a component that upstream gives up.
-func (l *linter) lookAtType(section, id string, e entry) {
+func (l *linter) lookAtType(section, id string, e *entry) {
 	kind, ok := sections[section]
 	if !ok || id == "" || e.path[1:] != section+separator+id {
 		return

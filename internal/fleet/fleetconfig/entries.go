@@ -20,23 +20,26 @@ type entry struct {
 const separator = "\x1f"
 
 // keys of the path.
-func (e entry) keys() []string { return strings.Split(e.path[1:], separator) }
+func (e *entry) keys() []string { return strings.Split(e.path[1:], separator) }
 
 // section is the first key of the path, sub the second, or empty.
-func (e entry) section() (section, sub string) {
+func (e *entry) section() (section, sub string) {
 	section, rest, _ := strings.Cut(e.path[1:], separator)
 	sub, _, _ = strings.Cut(rest, separator)
 	return section, sub
 }
 
 // place is the path for people, in the Collector's way.
-func (e entry) place() string { return strings.Join(e.keys(), "::") }
+func (e *entry) place() string { return strings.Join(e.keys(), "::") }
 
 // entries of a config. YAML as the Collector writes it is read line by line, which is ten times faster than a parser;
 // all else goes through the parser.
 func entries(body string) ([]entry, error) {
-	if w := (walker{}); len(body) <= maxExamined && w.walk(body) {
-		return w.out, nil
+	if len(body) <= maxExamined {
+		w := walker{out: make([]entry, 0, min(strings.Count(body, "\n")+1, maxNodes))}
+		if w.walk(body) {
+			return w.out, nil
+		}
 	}
 	root, err := Parse(body)
 	if err != nil {

@@ -4,8 +4,11 @@
 package fleetconfig
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
+	"io"
 	"slices"
 	"strings"
 
@@ -60,7 +63,7 @@ func Main(c *fleet.Config) *fleet.ConfigFile {
 func Examine(c *fleet.Config) Facts {
 	f := Facts{Hash: c.Hash()}
 	s := shape{}
-	var lines []string
+	lines := lines{}
 	for i := range c.Files {
 		file := &c.Files[i]
 		f.Bytes += len(file.Body)
@@ -68,38 +71,79 @@ func Examine(c *fleet.Config) Facts {
 			continue
 		}
 		if file.Body == redact.Mask { // as a whole: neither YAML nor JSON
-			lines = append(lines, file.Name+"\x00"+file.Body)
+			lines.add(file.Name, "\x00", file.Body)
 			continue
 		}
 		list, err := entries(file.Body)
 		if err != nil {
 			f.Problem = err.Error()
-			lines = append(lines, file.Name+"\x00"+file.Body)
+			lines.add(file.Name, "\x00", file.Body)
 			continue
 		}
 		s.add(list)
 		f.Findings = append(f.Findings, lint(list)...)
 		normalize(list)
-		for _, e := range list {
-			lines = append(lines, file.Name+"\x00"+e.path+"="+e.value)
+		lines.grow(file.Name, list)
+		for i := range list {
+			e := &list[i]
+			lines.add(file.Name, "\x00", e.path, "=", e.value)
 		}
 	}
-	slices.Sort(lines)
-	f.Variant = digest(lines)
+	f.Variant = lines.digest()
 	f.Family, f.Label = s.family()
 	f.Components, f.Pipelines = sorted(s.components), sorted(s.pipelines)
 	return f
 }
 
-// digest is the first half of a SHA-256, in hex: enough to tell configs apart, and short enough to show.
+// lines are what a variant is made of, in any order. Their bytes are in one piece, for there are hundreds of them.
+type lines struct {
+	text []byte
+	ends []int
+}
+
+// grow makes room for entries of a file.
+func (l *lines) grow(name string, list []entry) {
+	n := 0
+	for i := range list {
+		n += len(name) + len("\x00=\n") + len(list[i].path) + len(list[i].value)
+	}
+	l.text, l.ends = slices.Grow(l.text, n), slices.Grow(l.ends, len(list))
+}
+
+func (l *lines) add(parts ...string) {
+	for _, p := range parts {
+		l.text = append(l.text, p...)
+	}
+	l.text = append(l.text, '\n')
+	l.ends = append(l.ends, len(l.text))
+}
+
+// digest doesn't depend on the order.
+func (l *lines) digest() string {
+	sorted, begin := make([][]byte, 0, len(l.ends)), 0
+	for _, end := range l.ends {
+		sorted = append(sorted, l.text[begin:end])
+		begin = end
+	}
+	slices.SortFunc(sorted, func(a, b []byte) int { return bytes.Compare(a[:len(a)-1], b[:len(b)-1]) })
+	h := sha256.New()
+	for _, line := range sorted {
+		_, _ = h.Write(line)
+	}
+	return half(h)
+}
+
+// digest of lines in their order.
 func digest(lines []string) string {
 	h := sha256.New()
 	for _, l := range lines {
-		_, _ = h.Write([]byte(l))
-		_, _ = h.Write([]byte{'\n'})
+		_, _ = io.WriteString(h, l+"\n")
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return half(h)
 }
+
+// half of a SHA-256, in hex: enough to tell configs apart, and short enough to show.
+func half(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)[:sha256.Size/2]) }
 
 func sorted(list []string) []string {
 	slices.Sort(list)
@@ -121,18 +165,19 @@ var sections = map[string]string{
 
 func (s *shape) add(list []entry) {
 	connectors := map[string]bool{}
-	for _, e := range list {
-		if section, id := e.section(); section == "connectors" && id != "" {
+	for i := range list {
+		if section, id := list[i].section(); section == "connectors" && id != "" {
 			connectors[id] = true
 		}
 	}
-	for _, e := range list {
+	for i := range list {
+		e := &list[i]
 		section, id := e.section()
 		kind, isSection := sections[section]
 		switch {
 		case id == "":
 			s.keys = append(s.keys, section)
-		case isSection && strings.Count(e.path, separator) == 2:
+		case isSection && len(e.path) == 1+len(section)+1+len(id):
 			s.components = append(s.components, kind+":"+id)
 		case section == "service" && id == "pipelines":
 			if keys := e.keys(); len(keys) > 2 {

@@ -412,12 +412,3 @@ func FuzzExamine(f *testing.F) {
 		require.LessOrEqual(t, len(one.Findings), maxFindings)
 	})
 }
-
-func BenchmarkExamine(b *testing.B) {
-	c := configOf(b, map[string]string{"": plain})
-	b.SetBytes(int64(len(plain)))
-	b.ReportAllocs()
-	for b.Loop() {
-		Examine(c)
-	}
-}

@@ -59,8 +59,8 @@ const maxFindings = 100
 
 func lint(list []entry) []Finding {
 	l := linter{endpoints: map[string]string{}, insecure: map[string]bool{}, pipelines: map[string][]string{}}
-	for _, e := range list {
-		l.look(e)
+	for i := range list {
+		l.look(&list[i])
 	}
 	l.conclude()
 	slices.SortStableFunc(l.found, func(a, b Finding) int { return ruleRank(a.Rule) - ruleRank(b.Rule) })
@@ -80,11 +80,11 @@ type linter struct {
 	pipelines map[string][]string
 }
 
-func (l *linter) report(rule string, e entry) {
+func (l *linter) report(rule string, e *entry) {
 	l.found = append(l.found, Finding{Rule: rule, Place: e.place()})
 }
 
-func (l *linter) look(e entry) {
+func (l *linter) look(e *entry) {
 	section, id := e.section()
 	l.lookAtType(section, id, e)
 	switch section {
@@ -97,7 +97,7 @@ func (l *linter) look(e entry) {
 			l.report(ruleListensAll, e)
 		}
 	case "service":
-		l.lookAtService(e.keys(), e)
+		l.lookAtService(id, e)
 	}
 	if e.key == "insecure_skip_verify" && e.value == "true" {
 		l.report(ruleSkipVerify, e)
@@ -111,7 +111,7 @@ func isEndpointKey(key string) bool {
 	return key == "endpoint" || key == "listen_address" || key == "address"
 }
 
-func (l *linter) lookAtExporter(id string, e entry) {
+func (l *linter) lookAtExporter(id string, e *entry) {
 	switch {
 	case e.path[1:] == "exporters"+separator+id:
 		l.order = append(l.order, id)
@@ -124,11 +124,18 @@ func (l *linter) lookAtExporter(id string, e entry) {
 	}
 }
 
-func (l *linter) lookAtService(keys []string, e entry) {
-	if e.place() == "service::telemetry::logs::level" && strings.EqualFold(e.value, "debug") {
+// logLevel is the path to the level at which a collector logs.
+const logLevel = separator + "service" + separator + "telemetry" + separator + "logs" + separator + "level"
+
+func (l *linter) lookAtService(part string, e *entry) {
+	if e.path == logLevel && strings.EqualFold(e.value, "debug") {
 		l.report(ruleDebugLog, e)
 	}
-	if len(keys) < 3 || keys[1] != "pipelines" {
+	if part != "pipelines" {
+		return
+	}
+	keys := e.keys()
+	if len(keys) < 3 {
 		return
 	}
 	pipeline := "service::pipelines::" + keys[2]

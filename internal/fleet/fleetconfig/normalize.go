@@ -29,8 +29,8 @@ const (
 // normalize takes out of the entries what differs between instances of one config. The entries are changed.
 func normalize(list []entry) {
 	named := map[int]bool{} // items of lists that say {key: host.name, value: web-1}
-	for _, e := range list {
-		if e.item != 0 && (e.key == "key" || e.key == "name") && isIdentity(e.value) {
+	for i := range list {
+		if e := &list[i]; e.item != 0 && (e.key == "key" || e.key == "name") && isIdentity(e.value) {
 			named[e.item] = true
 		}
 	}
@@ -55,22 +55,39 @@ func listens(e *entry) bool {
 
 // normalizeWords takes identifiers, and where asked for addresses, out of a text.
 func normalizeWords(s string, addresses bool) string {
-	if len(s) < 5 || !strings.ContainsAny(s, "0123456789") {
+	if !hasDigit(s) {
 		return s
 	}
 	var b strings.Builder
-	rest := s
-	for rest != "" {
-		n := wordLength(rest)
-		if n == 0 {
-			n = 1
-			b.WriteByte(rest[0])
-		} else {
-			b.WriteString(normalizeWord(rest[:n], addresses))
+	kept := 0 // s[:kept] is in b
+	for i := 0; i < len(s); {
+		n := wordLength(s[i:])
+		if word := s[i : i+n]; n >= minWord {
+			if normal := normalizeWord(word, addresses); normal != word {
+				b.WriteString(s[kept:i])
+				b.WriteString(normal)
+				kept = i + n
+			}
 		}
-		rest = rest[n:]
+		i += max(n, 1)
 	}
+	if kept == 0 {
+		return s
+	}
+	b.WriteString(s[kept:])
 	return b.String()
+}
+
+// minWord is the least length of a word that may be an identifier or an address: 1.2.3.4, ab-x2x4z.
+const minWord = 7
+
+func hasDigit(s string) bool {
+	for i := range len(s) {
+		if s[i] >= '0' && s[i] <= '9' {
+			return true
+		}
+	}
+	return false
 }
 
 // wordLength is how much of s is letters, digits, and what joins them to names.
@@ -87,7 +104,7 @@ func wordLength(s string) int {
 
 func normalizeWord(s string, addresses bool) string {
 	switch {
-	case !strings.ContainsAny(s, "0123456789"):
+	case !hasDigit(s):
 		return s
 	case isUUID(s), isLongHex(s):
 		return anyID

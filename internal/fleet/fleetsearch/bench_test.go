@@ -133,3 +133,21 @@ func everySide(tb testing.TB) (out []Side) {
 	}
 	return out
 }
+
+// BenchmarkNewConfigs prints how long questions take after half of the collectors, each with a config of its own, have
+// told another one: the first question and those that follow, and what it takes to read the rest in the background.
+func BenchmarkNewConfigs(b *testing.B) {
+	f := bigfleet.New(now)
+	bigfleet.Change(f, "long config", 0, bigfleet.Size()/2, now)
+	x := New(f)
+	var c bigfleet.Costs
+	b.Logf("%s  %s", bigfleet.Heads, "question")
+	b.Logf("%s  %s", bigfleet.Cost(1, func() { search(b, x, Request{Limit: 100}) }), "first of all")
+	for round := range 3 {
+		bigfleet.Change(f, "long config", 1+round, bigfleet.Size()/2, now)
+		c = c.And(bigfleet.Cost(1, func() { search(b, x, Request{Limit: 100}) }))
+	}
+	b.Logf("%s  %s", c, "first after")
+	b.Logf("%s  %s", bigfleet.Cost(21, func() { search(b, x, Request{Limit: 100}) }), "next")
+	b.Loop()
+}

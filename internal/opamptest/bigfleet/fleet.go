@@ -73,8 +73,9 @@ func Report(i uint32, now time.Time) *protobufs.AgentToServer {
 	}
 }
 
-// Change has n collectors report something new: "health", "description" or "config"; "liveness" has them say goodbye and
-// come back by turns. Each round, counted from 0, says something else than the one before.
+// Change has n collectors report something new: "health", "description", "config", or "long config", which is one of 4 KB
+// as Collectors tell them, defaults included; "liveness" has them say goodbye and come back by turns. Each round, counted
+// from 0, says something else than the one before.
 func Change(f *fleet.Fleet, kind string, round, n int, now time.Time) {
 	for k := range uint32(n) {
 		i := k * 61 % uint32(Size())
@@ -91,6 +92,9 @@ func Change(f *fleet.Fleet, kind string, round, n int, now time.Time) {
 			msg.EffectiveConfig = whole.EffectiveConfig
 			main := msg.EffectiveConfig.ConfigMap.ConfigMap[""]
 			main.Body = fmt.Appendf(main.Body, "# %d\n", round)
+		case "long config":
+			msg.EffectiveConfig = whole.EffectiveConfig
+			msg.EffectiveConfig.ConfigMap.ConfigMap[""].Body = fmt.Appendf(nil, "# %d\n%s", round, longConfig(i))
 		case "liveness":
 			if round%2 == 0 {
 				msg.AgentDisconnect = &protobufs.AgentDisconnect{}
@@ -144,6 +148,60 @@ func config(i uint32) string {
 	return fmt.Sprintf("extensions:\n  opamp:\n    hostname: node-%d\n", i) +
 		strings.ReplaceAll(configBody, "gw:4317", fmt.Sprintf("gw-%d:4317", max(0, int(i*11%200)-150)))
 }
+
+// longConfig has what a Collector adds to a config by itself.
+func longConfig(i uint32) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "extensions:\n  opamp:\n    hostname: node-%d\nexporters:\n", i)
+	for k := range 6 {
+		fmt.Fprintf(&b, exporterBody, k, i*11%200)
+	}
+	b.WriteString(pipelinesBody)
+	return b.String()
+}
+
+const exporterBody = `  otlp/%d:
+    auth: null
+    balancer_name: round_robin
+    compression: gzip
+    endpoint: gw-%d.prod.example.com:4317
+    headers: {}
+    keepalive: null
+    read_buffer_size: 0
+    retry_on_failure:
+      enabled: true
+      initial_interval: 5s
+      max_elapsed_time: 5m0s
+      max_interval: 30s
+      multiplier: 1.5
+      randomization_factor: 0.5
+    sending_queue:
+      block_on_overflow: false
+      enabled: true
+      num_consumers: 10
+      queue_size: 1000
+      sizer: requests
+    timeout: 5s
+    tls:
+      ca_file: ""
+      insecure: false
+      insecure_skip_verify: false
+      server_name_override: ""
+    wait_for_ready: false
+    write_buffer_size: 524288
+`
+
+const pipelinesBody = `receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint: localhost:4317
+service:
+  pipelines:
+    traces:
+      receivers: [otlp]
+      exporters: [otlp/0, otlp/1, otlp/2, otlp/3, otlp/4, otlp/5]
+`
 
 const configBody = `receivers:
   otlp:
