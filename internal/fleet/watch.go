@@ -113,6 +113,14 @@ func (w *Watcher) Close() {
 	delete(w.fleet.watchers, w)
 }
 
+// Wake wakes every watcher though no agent has changed, for those who tell of more than agents: what somebody makes of
+// the agents has.
+func (f *Fleet) Wake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wakeLocked()
+}
+
 func (f *Fleet) wakeLocked() {
 	for w := range f.watchers {
 		select {

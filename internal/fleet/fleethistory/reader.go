@@ -112,9 +112,15 @@ func (r *Reader) Earlier(ctx context.Context, a *fleet.Agent) ([]Earlier, error)
 	return out, nil
 }
 
-// kindOf is that of a config that somebody runs or ran. budget is how many past ones may yet be looked into.
+// kindOf is that of a config that somebody runs or ran. budget is how many may yet be read that are past, or that the index
+// has not read yet.
 func (r *Reader) kindOf(ctx context.Context, hash string, budget *int) kind {
-	if f, ok := r.index.Facts(hash); ok {
+	f, runs := r.index.Facts(hash)
+	if runs && f.Variant == "" && *budget > 0 {
+		*budget--
+		f, runs = r.index.ReadFacts(hash)
+	}
+	if runs {
 		return kind{f.Variant, f.Family, f.Label}
 	}
 	r.mu.Lock()

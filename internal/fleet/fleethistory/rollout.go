@@ -90,7 +90,10 @@ type Rollout struct {
 	Failed      []Failure
 	FailedCount int
 	// Cut says that more happened than is read: what was before is not told right.
-	Cut      bool
+	Cut bool
+	// Unread counts configs that are not read yet (see [fleetsearch.Index.Unread]). Who runs one has no part in the
+	// roll-out of a config.
+	Unread   int
 	Position fleet.Position
 }
 
@@ -195,6 +198,7 @@ func (r *Reader) newRoll(ctx context.Context, q RolloutRequest) (*roll, error) {
 		reader: r, q: q, budget: maxPastConfigs, byUID: map[[16]byte]*rollRow{}, byKin: map[string]*rollRow{}, atEnd: map[string]int{},
 		out: Rollout{Of: q.Of, From: q.From, Until: q.Until},
 	}
+	t.out.Unread = r.index.Unread()
 	var err error
 	if q.Of == OfVersion {
 		t.out.Value = q.Value
@@ -283,9 +287,9 @@ func (t *roll) choose(ctx context.Context, events []fleet.Event) {
 	if len(t.q.Query.Terms) == 0 {
 		t.out.Query = t.everybody(ctx, events)
 	}
-	var agents []*fleet.Agent
-	agents, t.out.Position = t.reader.index.Agents(t.out.Query, t.q.Now)
-	for _, a := range agents {
+	found := t.reader.index.Agents(t.out.Query, t.q.Now)
+	t.out.Position, t.out.Unread = found.Position, max(t.out.Unread, found.Unread)
+	for _, a := range found.Agents {
 		value := t.valueOf(a)
 		if value == "" || a.KnownSince.After(t.q.Until) {
 			continue

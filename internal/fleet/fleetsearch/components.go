@@ -21,6 +21,7 @@ type ComponentType struct {
 // Components answers [Index.Components].
 type Components struct {
 	Components []ComponentType
+	Unread     int // configs that are not read yet, see [Index.Unread]
 	Position   fleet.Position
 }
 
@@ -48,7 +49,7 @@ func (x *Index) Components(q fleetquery.Query, now time.Time) (out Components, m
 	for _, c := range types {
 		best.offer(*c)
 	}
-	out.Components, out.Position = best.sorted(), x.position
+	out.Components, out.Unread, out.Position = best.sorted(), x.unreadLocked(), x.position
 	return out, more
 }
 

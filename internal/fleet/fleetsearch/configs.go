@@ -54,7 +54,10 @@ type Configs struct {
 	// Distinct counts families, Configs different configs, Agents those that told one, None those that didn't, and Known
 	// all agents of the fleet.
 	Distinct, Configs, Agents, None, Known int
-	Position                               fleet.Position
+	// Unread counts configs that are not read yet, see [Index.Unread], UnreadAgents those of Agents that run one: they are
+	// in no family.
+	Unread, UnreadAgents int
+	Position             fleet.Position
 }
 
 const (
@@ -69,14 +72,20 @@ func (x *Index) Configs(r ConfigsRequest) Configs {
 	}
 	slots, done := x.find(r.Query, r.Now)
 	defer done()
-	out := Configs{Known: len(x.slots), Position: x.position}
+	out := Configs{Known: len(x.slots), Unread: x.unreadLocked(), Position: x.position}
 	g := newConfigGroups(x)
 	for _, slot := range slots {
-		if x.rows[slot].facts == nil {
+		f := x.rows[slot].facts
+		if f == nil {
 			out.None++
 			continue
 		}
 		out.Agents++
+		if !f.read {
+			out.UnreadAgents++
+			g.addUnread(slot)
+			continue
+		}
 		g.add(slot)
 	}
 	families := g.families
@@ -126,7 +135,8 @@ type configGroups struct {
 }
 
 type configGroup struct {
-	variant *variantGroup
+	variant *variantGroup // nil while nobody was seen to run it, and if it is unread
+	unread  bool
 	agents  int
 }
 
@@ -156,6 +166,15 @@ func (g *configGroups) add(slot int) {
 	}
 	if len(v.sample) < maxSample {
 		v.sample = append(v.sample, x.rows[slot].agent)
+	}
+}
+
+// addUnread counts a config of which there is no more to tell.
+func (g *configGroups) addUnread(slot int) {
+	c := &g.byConfig[g.index.columns[sideConfig].of[slot]]
+	if !c.unread {
+		c.unread = true
+		g.configs++
 	}
 }
 
@@ -210,6 +229,8 @@ type Config struct {
 	MajorityHash string
 	// Drifted says that this config is not of that variant.
 	Drifted bool
+	// Unread counts other configs that are not read yet, see [Index.Unread]: they may be of the same variant and family.
+	Unread int
 }
 
 // Text is the effective config itself, without other files.
@@ -229,8 +250,12 @@ func (x *Index) topSets(c *column, counts map[uint32]int) []ValueCount {
 	return best.sorted()
 }
 
-// minHash is the least of a hash that names a config.
-const minHash = 4
+const (
+	// minHash is the least of a hash that names a config.
+	minHash = 4
+	// hashLength is that of a whole one; those of variants and families are shorter.
+	hashLength = 64
+)
 
 // Config is the config whose hash, or the config most run whose variant or family, begins with prefix.
 func (x *Index) Config(prefix string) (Config, bool) {
@@ -238,18 +263,31 @@ func (x *Index) Config(prefix string) (Config, bool) {
 		return Config{}, false
 	}
 	x.Refresh()
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	f := x.factsOf(strings.ToLower(prefix))
-	if f == nil {
-		return Config{}, false
+	prefix = strings.ToLower(prefix)
+	for {
+		out, found, wait := x.configOf(prefix)
+		if !wait {
+			return out, found
+		}
+		x.readNamed(prefix)
 	}
-	return x.newConfig(f), true
 }
 
-// Facts of a config that somebody runs, by its whole hash. It costs less than [Index.Config].
+// configOf is the config that prefix names, unless that has to be read before.
+func (x *Index) configOf(prefix string) (out Config, found, wait bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	f := x.factsOf(prefix)
+	if f == nil || !f.read {
+		return Config{}, false, f != nil
+	}
+	return x.newConfig(f), true, false
+}
+
+// Facts of a config that somebody runs, by its whole hash. Of one that is not read yet there is the hash and nothing else.
+// It costs less than [Index.Config].
 func (x *Index) Facts(hash string) (fleetconfig.Facts, bool) {
-	x.Refresh()
+	x.takeIn()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	f := x.facts[hash]
@@ -259,8 +297,19 @@ func (x *Index) Facts(hash string) (fleetconfig.Facts, bool) {
 	return f.Facts, true
 }
 
+// ReadFacts is [Index.Facts], but that it reads the config if need be.
+func (x *Index) ReadFacts(hash string) (fleetconfig.Facts, bool) {
+	for {
+		f, runs := x.Facts(hash)
+		if !runs || f.Variant != "" {
+			return f, runs
+		}
+		x.readNamed(hash)
+	}
+}
+
 func (x *Index) factsOf(prefix string) *facts {
-	if f := x.facts[prefix]; f != nil {
+	if f := x.facts[prefix]; f != nil || len(prefix) >= hashLength {
 		return f
 	}
 	var found *facts
@@ -294,7 +343,7 @@ func (f *facts) before(o *facts) bool {
 }
 
 func (x *Index) newConfig(f *facts) Config {
-	out := Config{Facts: f.Facts, Config: f.config, Agents: f.users}
+	out := Config{Facts: f.Facts, Config: f.config, Agents: f.users, Unread: x.unreadLocked()}
 	major, ok := x.majorities()[f.Family]
 	var best *facts
 	for slot := range x.rows {
@@ -303,7 +352,7 @@ func (x *Index) newConfig(f *facts) Config {
 		}
 	}
 	for _, o := range x.facts {
-		if o.Family != f.Family {
+		if !o.read || o.Family != f.Family {
 			continue
 		}
 		out.FamilyAgents += o.users

@@ -42,6 +42,7 @@ type Coverage struct {
 	// Restarted are those that were started anew most often.
 	Restarted []*fleet.Agent
 	Agents    int
+	Unread    int // configs that are not read yet, see [Index.Unread]
 	Position  fleet.Position
 }
 
@@ -66,15 +67,22 @@ type Spot struct {
 
 const defaultSpots = 50
 
+// Found answers [Index.Agents].
+type Found struct {
+	Agents   []*fleet.Agent
+	Unread   int // configs that are not read yet, see [Index.Unread]
+	Position fleet.Position
+}
+
 // Agents are all that a query finds, in no order.
-func (x *Index) Agents(q fleetquery.Query, now time.Time) ([]*fleet.Agent, fleet.Position) {
+func (x *Index) Agents(q fleetquery.Query, now time.Time) Found {
 	slots, done := x.find(q, now)
 	defer done()
-	out := make([]*fleet.Agent, 0, len(slots))
+	out := Found{Agents: make([]*fleet.Agent, 0, len(slots)), Unread: x.unreadLocked(), Position: x.position}
 	for _, slot := range slots {
-		out = append(out, x.rows[slot].agent)
+		out.Agents = append(out.Agents, x.rows[slot].agent)
 	}
-	return out, x.position
+	return out
 }
 
 // Coverage answers r.
@@ -84,7 +92,7 @@ func (x *Index) Coverage(r CoverageRequest) Coverage {
 	}
 	slots, done := x.find(r.Query, r.Now)
 	defer done()
-	out := Coverage{Agents: len(slots), Position: x.position}
+	out := Coverage{Agents: len(slots), Unread: x.unreadLocked(), Position: x.position}
 	identities, hosts := newSpots(x.columns[sideIdentity]), newSpots(x.columns[sideHost])
 	restarted := newBest(r.Limit, func(a, b *fleet.Agent) int {
 		return cmp.Or(cmp.Compare(b.Runs, a.Runs), strings.Compare(placeOf(a), placeOf(b)))

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
-	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetproblem"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 )
@@ -242,18 +241,27 @@ func (x *Index) problemOf(p fleet.Problem) string {
 }
 
 func (x *Index) applyConfig(slot int, c *fleet.Config) {
-	old := x.rows[slot].facts
-	x.rows[slot].facts = x.holdFacts(c)
-	x.dropFacts(old)
-	f := x.rows[slot].facts
+	old, seat := x.rows[slot].facts, x.rows[slot].seat
+	f := x.holdFacts(slot, c)
+	x.rows[slot].facts = f
+	x.dropFacts(old, seat)
 	if f == nil {
-		for _, s := range []side{sideConfig, sideVariant, sideFamily, sideFinding} {
+		x.columns[sideConfig].put(slot, nil)
+	} else {
+		x.columns[sideConfig].put(slot, []string{f.Hash})
+	}
+	x.applyFacts(slot, f)
+}
+
+// applyFacts says what is in the config of a slot, as far as that is read.
+func (x *Index) applyFacts(slot int, f *facts) {
+	if f == nil || !f.read {
+		for _, s := range []side{sideVariant, sideFamily, sideFinding} {
 			x.columns[s].put(slot, nil)
 		}
 		x.countVariant(slot, nil)
 		return
 	}
-	x.columns[sideConfig].put(slot, []string{f.Hash})
 	x.columns[sideVariant].put(slot, []string{f.Variant})
 	x.columns[sideFamily].put(slot, []string{f.Family + "\x00" + f.Label})
 	var rules []string
@@ -262,36 +270,6 @@ func (x *Index) applyConfig(slot int, c *fleet.Config) {
 	}
 	x.columns[sideFinding].put(slot, rules)
 	x.countVariant(slot, f)
-}
-
-// facts of a config, and by how many agents it is run.
-type facts struct {
-	fleetconfig.Facts
-	config *fleet.Config
-	users  int
-}
-
-func (x *Index) holdFacts(c *fleet.Config) *facts {
-	if c == nil {
-		return nil
-	}
-	hash := c.Hash()
-	f := x.facts[hash]
-	if f == nil {
-		f = &facts{Facts: fleetconfig.Examine(c), config: c}
-		x.facts[hash] = f
-	}
-	f.users++
-	return f
-}
-
-func (x *Index) dropFacts(f *facts) {
-	if f == nil {
-		return
-	}
-	if f.users--; f.users == 0 {
-		delete(x.facts, f.Hash)
-	}
 }
 
 // applyParts says which components and pipelines run: the health tree knows, and where it has none the config does.

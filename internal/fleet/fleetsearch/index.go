@@ -9,13 +9,17 @@ import (
 	"sync/atomic"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
 // Index finds agents. It is safe for concurrent use: questions are answered side by side, but while changes are taken
 // in. Each distinct value is held once; an agent whose attributes and config are all its own costs 2 KiB.
 type Index struct {
-	fleet *fleet.Fleet // fixed at construction
+	// Fixed at construction.
+	fleet   *fleet.Fleet
+	examine func(*fleet.Config) fleetconfig.Facts
+	share   share
 
 	mu sync.RWMutex
 
@@ -28,6 +32,8 @@ type Index struct {
 	keyed    map[string]*keyed                      // by the key of an attribute, in small letters
 	keys     map[string]int                         // of attributes, as they are told; an agent that tells one twice counts twice
 	facts    map[string]*facts                      // of configs, by hash
+	before   map[string]*facts                      // the same before all was taken in anew, while that is done
+	reading  reading
 	variants map[kinship]int                        // how many agents run a variant of a family
 	carriers []fleet.Carrier                        // gateways that are there, as sideGateway has them
 	moved    bool                                   // they are others by now, or carry others
@@ -38,6 +44,7 @@ type Index struct {
 	available    map[*fleet.Components][]string
 
 	questions atomic.Uint64 // that asked for attributes
+	answered  atomic.Bool   // before all configs were read, and nobody has been woken for that yet
 }
 
 // row is what is known of an agent besides its columns.
@@ -45,6 +52,7 @@ type row struct {
 	agent    *fleet.Agent // nil in a free slot
 	fresh    bool         // nothing is in the columns yet
 	rank     uint8        // of its condition
+	seat     int32        // in facts.slots, if its config is unread
 	since    int64        // Unix nanoseconds
 	place    string       // among agents that are otherwise equal
 	facts    *facts       // of its config, or nil
@@ -57,7 +65,7 @@ type kinship struct{ family, variant string }
 
 // New returns the index of a fleet. It takes the agents in when it is asked.
 func New(f *fleet.Fleet) *Index {
-	x := &Index{fleet: f}
+	x := &Index{fleet: f, examine: fleetconfig.Examine, share: usualShare}
 	x.clear()
 	return x
 }
@@ -66,7 +74,8 @@ func (x *Index) clear() {
 	x.slots = map[opampwire.InstanceUID]int{}
 	x.rows, x.free = nil, nil
 	x.keyed, x.keys = map[string]*keyed{}, map[string]int{}
-	x.facts = map[string]*facts{}
+	x.facts, x.before = map[string]*facts{}, x.facts
+	x.reading.restart()
 	x.variants = map[kinship]int{}
 	x.carriers, x.moved = nil, true
 	x.tellers = map[opampwire.InstanceUID]*fleet.Agent{}
@@ -77,21 +86,44 @@ func (x *Index) clear() {
 	}
 }
 
-// Refresh takes in what changed since the last time. Every question does so by itself; calling it from time to time
-// spares the first question after a long silence the wait.
+// Refresh takes in what changed since the last time, and reads some of the configs that are new. Every question does so
+// by itself; calling [Index.Read] from time to time spares the first question after a long silence the wait.
 func (x *Index) Refresh() {
-	if x.upToDate() {
+	if !x.upToDate() {
+		x.follow(false)
+	}
+}
+
+// upToDate reports whether there is nothing to take in and nothing to read.
+func (x *Index) upToDate() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.reading.unread == 0 && x.position == x.fleet.Position()
+}
+
+// follow takes in what changed, also when each agent was heard if that is wanted, and reads what is a question's share.
+func (x *Index) follow(heard bool) {
+	x.mu.Lock()
+	x.refreshLocked()
+	if heard {
+		x.hearLocked()
+	}
+	mine, others := x.reading.forQuestion(x.share)
+	x.mu.Unlock()
+	x.readAndWait(mine, others)
+}
+
+// takeIn takes in what changed, and reads nothing.
+func (x *Index) takeIn() {
+	x.mu.RLock()
+	same := x.position == x.fleet.Position()
+	x.mu.RUnlock()
+	if same {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.refreshLocked()
-}
-
-func (x *Index) upToDate() bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.position == x.fleet.Position()
 }
 
 func (x *Index) refreshLocked() {
@@ -108,7 +140,8 @@ func (x *Index) refreshLocked() {
 	if x.moved {
 		x.applyGateways()
 	}
-	x.position = d.Position
+	x.position, x.before = d.Position, nil
+	x.tellReadLocked()
 }
 
 func (x *Index) putLocked(a *fleet.Agent) {
@@ -158,7 +191,7 @@ func (x *Index) removeLocked(uid opampwire.InstanceUID) {
 	for _, c := range x.columns {
 		c.put(slot, nil)
 	}
-	x.dropFacts(x.rows[slot].facts)
+	x.dropFacts(x.rows[slot].facts, x.rows[slot].seat)
 	x.countVariant(slot, nil)
 	x.rows[slot] = row{}
 	x.free = append(x.free, slot)

@@ -56,7 +56,9 @@ type Problems struct {
 	Problems []Problem
 	// Distinct counts all problems, Agents the agents that have one, and Known all agents of the fleet.
 	Distinct, Agents, Known int
-	Position                fleet.Position
+	// Unread counts configs that are not read yet, see [Index.Unread]: they are in no Variants.
+	Unread   int
+	Position fleet.Position
 }
 
 const (
@@ -76,7 +78,7 @@ func (x *Index) Problems(r ProblemsRequest) Problems {
 		return t.Facet == fleetquery.FacetLiveness || t.Facet == fleetquery.FacetStatus
 	})
 	groups := map[uint32]*problemGroup{}
-	out := Problems{Known: len(x.slots), Position: x.position}
+	out := Problems{Known: len(x.slots), Unread: x.unreadLocked(), Position: x.position}
 	for _, slot := range slots {
 		r := &x.rows[slot]
 		if len(r.problems) == 0 || (!withGone && !r.agent.Present()) {

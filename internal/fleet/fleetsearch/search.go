@@ -147,6 +147,8 @@ type Result struct {
 	Conditions map[fleet.Condition]int
 	Facets     []FacetCounts
 	Groups     *Groups
+	// Unread counts configs that are not read yet, see [Index.Unread].
+	Unread int
 	// Position is the moment of which this is true.
 	Position fleet.Position
 }
@@ -197,7 +199,7 @@ func (x *Index) Search(r Request) (Result, error) {
 	p := newPage(x, order, r.Limit)
 	total := s.run(p.offer)
 	out := Result{
-		Total: total, Known: len(x.slots), Position: x.position,
+		Total: total, Known: len(x.slots), Unread: x.unreadLocked(), Position: x.position,
 		Conditions: s.conditionCounts(), Facets: s.facetCounts(r), Groups: s.groups(r),
 	}
 	out.Agents, out.Next = p.finish()
@@ -213,10 +215,7 @@ func (x *Index) refreshFor(r Request) {
 		x.Refresh()
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.refreshLocked()
-	x.hearLocked()
+	x.follow(true)
 }
 
 // scan is one walk over all agents.

@@ -416,18 +416,25 @@ func TestConfigs(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// The index must say the same as the agents do, whatever came and went.
+// The index must say the same as the agents do, whatever came and went, and however late configs are read.
 func TestTheIndexFollowsTheFleet(t *testing.T) {
+	for name, s := range map[string]share{"at once": usualShare, "behind": {some: 1}} {
+		t.Run(name, func(t *testing.T) { followTheFleet(t, s) })
+	}
+}
+
+func followTheFleet(t *testing.T, s share) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	f := fleet.New(fleet.Settings{MaxAgents: 60, MaxMemory: 200 << 10})
 	x := New(f)
+	x.share = s
 	seq := map[uint32]uint64{}
 	for step := range 3000 {
 		c := collector{
 			id: uint32(rng.IntN(80)), name: fmt.Sprint("s", rng.IntN(3)), version: fmt.Sprintf("0.%d.0", rng.IntN(4)),
 			host: fmt.Sprint("h", rng.IntN(5)), attrs: map[string]string{"a": fmt.Sprint(rng.IntN(3)), fmt.Sprint("Key", rng.IntN(4)): fmt.Sprint(rng.IntN(3))},
 			running: []string{fmt.Sprintf("pipeline:p%d/exporter:e%d", rng.IntN(3), rng.IntN(3))},
-			config:  strings.ReplaceAll(configA, "gw", fmt.Sprint("gw", rng.IntN(3))),
+			config:  strings.ReplaceAll(configA, "gw", fmt.Sprint("gw", rng.IntN(30))),
 		}
 		if rng.IntN(3) == 0 {
 			c.failing = map[string]string{"exporter:x": fmt.Sprint("bad thing ", "abc"[rng.IntN(3):])}
@@ -442,10 +449,15 @@ func TestTheIndexFollowsTheFleet(t *testing.T) {
 		if rng.IntN(20) == 0 {
 			f.Disconnected(connOf(c), now)
 		}
-		if step%50 == 0 {
+		switch {
+		case step%50 == 0:
+			readAll(x)
 			compare(t, f, x)
+		case step%7 == 0:
+			x.Refresh()
 		}
 	}
+	readAll(x)
 	compare(t, f, x)
 }
 
@@ -476,6 +488,7 @@ func compare(t *testing.T, f *fleet.Fleet, x *Index) {
 		require.Equal(t, want, counted)
 	}
 	anew := New(f)
+	readAll(anew)
 	for _, name := range append(SideNames(), "attr.a", "attr.key1", "attr.nobody") {
 		side, err := ParseSide(name)
 		require.NoError(t, err)
