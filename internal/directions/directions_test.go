@@ -28,7 +28,7 @@ const (
 	busyRooms = "internal/opampclient internal/opampdial internal/opampserver internal/agentidentity internal/componenthealth internal/custommessage " +
 		"internal/gateway/... internal/listening internal/opampendpoint internal/tally " + told
 	told = "internal/fleet/fleetstore/... internal/fleet/fleetbus/... internal/fleet/fleetapi/... internal/fleet/fleetui/... " +
-		"internal/fleet/fleetsend/... internal/fleet/fleethistory"
+		"internal/fleet/fleetsend/... internal/fleet/fleethistory internal/fleet/fleetindexer"
 	agentRooms = "internal/opampclient internal/opampdial internal/agentidentity internal/agentreport internal/componenthealth " +
 		"internal/custommessage"
 	serverRooms = "internal/opampserver internal/fleet/..."
