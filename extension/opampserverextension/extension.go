@@ -22,6 +22,7 @@ import (
 	"github.com/otel-fleetview/fleetview/extension/opampserverextension/internal/metadata"
 	"github.com/otel-fleetview/fleetview/internal/fleet"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetapi"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetindexer"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsend"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetstore"
@@ -69,6 +70,7 @@ type server struct {
 	agents  *listening.Front
 	web     *listening.Front
 	stop    context.CancelFunc // ends every request, and the ticking
+	settle  context.CancelFunc // ends the work on the index that nobody asked for
 	running sync.WaitGroup
 }
 
@@ -115,6 +117,7 @@ func (s *server) Start(ctx context.Context, host component.Host) error {
 	if err := errors.Join(s.observe(), s.open(host)); err != nil {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
+	s.running.Go(s.follow())
 	s.running.Go(s.agents.Serve)
 	s.running.Go(s.web.Serve)
 	s.telemetry.Logger.Info("serving",
@@ -173,6 +176,15 @@ func (s *server) agentsURL() string {
 	return scheme + "://" + host + s.config.Agents.Path
 }
 
+// follow keeps the index up to date, so that a first look is right. It ends before the rest of the server does, for then
+// all agents change once more.
+func (s *server) follow() func() {
+	ctx, cancel := context.WithCancel(context.Background()) // outlives Start's
+	s.settle = cancel
+	f, index := s.fleet, s.index
+	return func() { fleetindexer.Run(ctx, f, index) }
+}
+
 func (s *server) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
@@ -193,6 +205,9 @@ func (s *server) tick(ctx context.Context) {
 func (s *server) Shutdown(ctx context.Context) error {
 	if s.fleet == nil {
 		return nil
+	}
+	if s.settle != nil {
+		s.settle()
 	}
 	s.fleet.Leave(time.Now())
 	var agentsErr, fromAgents, fromWeb, kept error

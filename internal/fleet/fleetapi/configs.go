@@ -15,13 +15,15 @@ import (
 
 // listedConfigs is the answer to GET /api/v1/configs.
 type listedConfigs struct {
-	Query    string         `json:"query"`
-	Families []configFamily `json:"families"`
-	Distinct int            `json:"distinct"`
-	Configs  int            `json:"configs"`
-	Agents   int            `json:"agents"`
-	None     int            `json:"none"`
-	Position string         `json:"position"`
+	Query         string         `json:"query"`
+	Families      []configFamily `json:"families"`
+	Distinct      int            `json:"distinct"`
+	Configs       int            `json:"configs"`
+	Agents        int            `json:"agents"`
+	None          int            `json:"none"`
+	UnreadAgents  int            `json:"unread_agents"`
+	UnreadConfigs int            `json:"unread_configs"`
+	Position      string         `json:"position"`
 }
 
 type configFamily struct {
@@ -69,6 +71,7 @@ type shownConfig struct {
 	Pipelines     []string   `json:"pipelines"`
 	Findings      []finding  `json:"findings"`
 	Problem       string     `json:"problem"`
+	UnreadConfigs int        `json:"unread_configs"`
 	Sample        []agentRef `json:"sample"`
 	Config        *config    `json:"config"`
 	Term          string     `json:"term"`
@@ -83,7 +86,8 @@ func (a *API) listConfigs(w http.ResponseWriter, r *http.Request) {
 	found := a.index.Configs(fleetsearch.ConfigsRequest{Query: q.query, Limit: q.limit, Now: a.now()})
 	out := listedConfigs{
 		Query: q.query.String(), Families: make([]configFamily, 0, len(found.Families)), Distinct: found.Distinct,
-		Configs: found.Configs, Agents: found.Agents, None: found.None, Position: found.Position.String(),
+		Configs: found.Configs, Agents: found.Agents, None: found.None, UnreadAgents: found.UnreadAgents,
+		UnreadConfigs: found.Unread, Position: found.Position.String(),
 	}
 	for _, f := range found.Families {
 		out.Families = append(out.Families, newConfigFamily(f))
@@ -137,7 +141,7 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 		Agents: c.Agents, VariantAgents: c.VariantAgents, FamilyAgents: c.FamilyAgents,
 		MajorityHash: c.MajorityHash, Drifted: c.Drifted,
 		Components: append([]string{}, c.Facts.Components...), Pipelines: append([]string{}, c.Facts.Pipelines...),
-		Findings: newFindings(c.Facts.Findings), Problem: c.Facts.Problem, Sample: agentRefs(c.Sample),
+		Findings: newFindings(c.Facts.Findings), Problem: c.Facts.Problem, UnreadConfigs: c.Unread, Sample: agentRefs(c.Sample),
 		Config: newConfig(c.Config), Term: configTerm(c.Facts.Hash),
 	})
 }

@@ -17,15 +17,16 @@ import (
 
 // coverage is the answer to GET /api/v1/coverage.
 type coverage struct {
-	Query       string      `json:"query"`
-	Agents      int         `json:"agents"`
-	Identities  coverageBy  `json:"identities"`
-	Hosts       coverageBy  `json:"hosts"`
-	Successions int         `json:"successions"`
-	Instances   int         `json:"instances"`
-	Restarted   []restarted `json:"restarted"`
-	Collisions  []collision `json:"collisions"`
-	Position    string      `json:"position"`
+	Query         string      `json:"query"`
+	Agents        int         `json:"agents"`
+	Identities    coverageBy  `json:"identities"`
+	Hosts         coverageBy  `json:"hosts"`
+	Successions   int         `json:"successions"`
+	Instances     int         `json:"instances"`
+	Restarted     []restarted `json:"restarted"`
+	Collisions    []collision `json:"collisions"`
+	UnreadConfigs int         `json:"unread_configs"`
+	Position      string      `json:"position"`
 }
 
 type coverageBy struct {
@@ -73,7 +74,7 @@ func (a *API) showCoverage(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	found := a.index.Coverage(fleetsearch.CoverageRequest{Query: q.query, Limit: q.limit, Now: a.now()})
 	if q.asCSV {
-		writeCSV(w, "coverage", spotColumns, newSpots(found.Identities, fleetquery.FacetIdentity).Spots)
+		writeCSV(w, "coverage", spotColumns, newSpots(found.Identities, fleetquery.FacetIdentity).Spots, found.Unread)
 		return
 	}
 	collisions, err := a.collisions(r.Context())
@@ -84,7 +85,7 @@ func (a *API) showCoverage(w http.ResponseWriter, r *http.Request) {
 	out := coverage{
 		Query: q.query.String(), Agents: found.Agents, Identities: newSpots(found.Identities, fleetquery.FacetIdentity),
 		Hosts: newSpots(found.Hosts, fleetquery.FacetHost), Successions: found.Successions, Instances: found.Instances,
-		Restarted: make([]restarted, 0, len(found.Restarted)), Collisions: collisions, Position: found.Position.String(),
+		Restarted: make([]restarted, 0, len(found.Restarted)), Collisions: collisions, UnreadConfigs: found.Unread, Position: found.Position.String(),
 	}
 	for _, agent := range found.Restarted {
 		out.Restarted = append(out.Restarted, restarted{

@@ -41,8 +41,11 @@ func wantsCSV(r *http.Request, values url.Values) (bool, error) {
 }
 
 // writeCSV sends a list as a file for spreadsheets. What such a program would take for a formula is made text: agents
-// say what they like.
-func writeCSV[T any](w http.ResponseWriter, name string, columns []csvColumn[T], list []T) {
+// say what they like. unread is how many configs were not read when it was made.
+func writeCSV[T any](w http.ResponseWriter, name string, columns []csvColumn[T], list []T, unread int) {
+	if unread > 0 {
+		w.Header().Set("Fleetview-Unread-Configs", strconv.Itoa(unread))
+	}
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.csv"`)
 	out := csv.NewWriter(w)

@@ -15,12 +15,13 @@ import (
 
 // disappeared is the answer to GET /api/v1/disappeared.
 type disappeared struct {
-	Query    string      `json:"query"`
-	Total    int         `json:"total"`
-	Known    int         `json:"known"`
-	Groups   []goneGroup `json:"groups"`
-	Outages  []outage    `json:"outages"`
-	Position string      `json:"position"`
+	Query         string      `json:"query"`
+	Total         int         `json:"total"`
+	Known         int         `json:"known"`
+	Groups        []goneGroup `json:"groups"`
+	Outages       []outage    `json:"outages"`
+	UnreadConfigs int         `json:"unread_configs"`
+	Position      string      `json:"position"`
 }
 
 // goneGroup is the agents that went in one way.
@@ -73,7 +74,7 @@ func (a *API) listDisappeared(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if q.asCSV {
-		writeCSV(w, "disappeared", append(agentColumns(a.now()), outageColumn(outages)), found.Agents)
+		writeCSV(w, "disappeared", append(agentColumns(a.now()), outageColumn(outages)), found.Agents, found.Unread)
 		return
 	}
 	limit := q.limit
@@ -82,7 +83,7 @@ func (a *API) listDisappeared(w http.ResponseWriter, r *http.Request) {
 	}
 	out := disappeared{
 		Query: q.query.String(), Total: found.Total, Known: found.Known, Groups: newGoneGroups(found.Agents, outages, limit),
-		Outages: make([]outage, 0, len(outages)), Position: found.Position.String(),
+		Outages: make([]outage, 0, len(outages)), UnreadConfigs: found.Unread, Position: found.Position.String(),
 	}
 	for _, o := range outages {
 		out.Outages = append(out.Outages, outage{From: o.From.UTC(), Until: o.Until.UTC(), Seconds: o.Until.Sub(o.From).Seconds(), Why: o.Why})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 	"github.com/otel-fleetview/fleetview/internal/opampwire"
 )
 
@@ -48,6 +49,7 @@ type wanted struct {
 	from    fleet.Position        // the last that it knows; zero is nothing
 	uid     opampwire.InstanceUID // zero is everybody
 	version bool                  // only that something changed, not what
+	unread  bool                  // it was told of configs that are not read yet
 }
 
 func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +71,10 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	watcher := a.fleet.Watch()
 	defer watcher.Close()
-	s := &stream{fleet: a.fleet, began: a.began, want: want, w: w, out: http.NewResponseController(w), life: a.streamLife()}
+	s := &stream{
+		fleet: a.fleet, index: a.index, began: a.began, want: want, w: w, out: http.NewResponseController(w), life: a.streamLife(),
+		rounds: a.index.Rounds(),
+	}
 	_ = s.run(r.Context(), watcher.C, a.closed) // an error is a client that left: there is nobody to tell
 }
 
@@ -108,6 +113,11 @@ func (want *wanted) set(name, value string) (err error) {
 		want.from, err = fleet.ParsePosition(value)
 	case "instance_uid":
 		want.uid, err = opampwire.ParseInstanceUID(value)
+	case "unread":
+		want.unread = value == "true"
+		if !want.unread && value != "false" {
+			return fmt.Errorf("%.64q is neither true nor false", value)
+		}
 	case "view":
 		if value != "version" && value != "summary" {
 			return fmt.Errorf("%.64q is neither summary nor version", value)
@@ -121,12 +131,14 @@ func (want *wanted) set(name, value string) (err error) {
 
 // stream is one client's. It is owned by its handler.
 type stream struct {
-	fleet *fleet.Fleet
-	began time.Time // when all moments at which streams tell are counted from
-	want  wanted
-	w     http.ResponseWriter
-	out   *http.ResponseController
-	life  time.Duration
+	fleet  *fleet.Fleet
+	index  *fleetsearch.Index
+	began  time.Time // when all moments at which streams tell are counted from
+	want   wanted
+	w      http.ResponseWriter
+	out    *http.ResponseController
+	life   time.Duration
+	rounds uint64 // of the index, that the client knows of
 }
 
 // run tells until the client leaves, closed is, or the stream has lasted as long as it may.
@@ -198,6 +210,10 @@ func wakeUnless(due bool, wake <-chan struct{}) <-chan struct{} {
 // tell writes what changed since it told last, and reports whether there was something.
 func (s *stream) tell() (bool, error) {
 	now := s.fleet.Position()
+	if s.want.version && s.readMeanwhile() {
+		s.want.from = now
+		return true, s.tellVersion(now)
+	}
 	if !s.isNews(now) {
 		s.want.from = now
 		return false, nil
@@ -232,6 +248,19 @@ func (s *stream) isNews(now fleet.Position) bool {
 
 func (s *stream) tellVersion(p fleet.Position) error {
 	return s.write(event("changed", p.String(), moved{Version: p.Version}))
+}
+
+// readMeanwhile reports whether all configs were read since it was asked last, after the client or somebody else was told
+// of some that were not.
+func (s *stream) readMeanwhile() bool {
+	rounds := s.index.Rounds()
+	late := s.want.unread && s.index.Unread() == 0 // before the stream began
+	s.want.unread = false
+	if rounds == s.rounds && !late {
+		return false
+	}
+	s.rounds = rounds
+	return true
 }
 
 // only narrows d to the agent that the client asked for.

@@ -87,11 +87,12 @@ func newGroups(g *fleetsearch.Groups) *groups {
 
 // counted is the answer to GET /api/v1/facets.
 type counted struct {
-	Query    string  `json:"query"`
-	Total    int     `json:"total"`
-	Known    int     `json:"known"`
-	Facets   []facet `json:"facets"`
-	Position string  `json:"position"`
+	Query         string  `json:"query"`
+	Total         int     `json:"total"`
+	Known         int     `json:"known"`
+	Facets        []facet `json:"facets"`
+	UnreadConfigs int     `json:"unread_configs"`
+	Position      string  `json:"position"`
 }
 
 // defaultFacets are counted where none is asked for.
@@ -133,16 +134,17 @@ func (a *API) countFacets(w http.ResponseWriter, r *http.Request) {
 	}
 	answer(w, http.StatusOK, counted{
 		Query: list.Query.String(), Total: found.Total, Known: found.Known, Facets: newFacets(found.Facets),
-		Position: found.Position.String(),
+		UnreadConfigs: found.Unread, Position: found.Position.String(),
 	})
 }
 
 // listedComponents is the answer to GET /api/v1/components.
 type listedComponents struct {
-	Query      string           `json:"query"`
-	Components []componentCount `json:"components"`
-	Omitted    bool             `json:"omitted"`
-	Position   string           `json:"position"`
+	Query         string           `json:"query"`
+	Components    []componentCount `json:"components"`
+	Omitted       bool             `json:"omitted"`
+	UnreadConfigs int              `json:"unread_configs"`
+	Position      string           `json:"position"`
 }
 
 // componentCount is how many agents run a component, fail with it, and could run one of its type.
@@ -164,7 +166,7 @@ func (a *API) listComponents(w http.ResponseWriter, r *http.Request) {
 	found, omitted := a.index.Components(q.query, a.now())
 	out := listedComponents{
 		Query: q.query.String(), Components: make([]componentCount, 0, len(found.Components)), Omitted: omitted,
-		Position: found.Position.String(),
+		UnreadConfigs: found.Unread, Position: found.Position.String(),
 	}
 	for _, c := range found.Components {
 		out.Components = append(out.Components, componentCount{
@@ -172,7 +174,7 @@ func (a *API) listComponents(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	if q.asCSV {
-		writeCSV(w, "components", componentColumns, out.Components)
+		writeCSV(w, "components", componentColumns, out.Components, found.Unread)
 		return
 	}
 	answer(w, http.StatusOK, out)

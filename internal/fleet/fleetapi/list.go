@@ -29,15 +29,16 @@ const (
 
 // listed is the answer to GET /api/v1/agents.
 type listed struct {
-	Agents     []summary               `json:"agents"`
-	Query      string                  `json:"query"`
-	Total      int                     `json:"total"`
-	Known      int                     `json:"known"`
-	Conditions map[fleet.Condition]int `json:"conditions"`
-	Facets     []facet                 `json:"facets"`
-	Groups     *groups                 `json:"groups"`
-	NextCursor string                  `json:"next_cursor,omitempty"`
-	Position   string                  `json:"position"`
+	Agents        []summary               `json:"agents"`
+	Query         string                  `json:"query"`
+	Total         int                     `json:"total"`
+	Known         int                     `json:"known"`
+	Conditions    map[fleet.Condition]int `json:"conditions"`
+	Facets        []facet                 `json:"facets"`
+	Groups        *groups                 `json:"groups"`
+	NextCursor    string                  `json:"next_cursor,omitempty"`
+	UnreadConfigs int                     `json:"unread_configs"`
+	Position      string                  `json:"position"`
 }
 
 func (a *API) listAgents(w http.ResponseWriter, r *http.Request) {
@@ -71,19 +72,20 @@ func (a *API) listAgents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if asCSV {
-		writeCSV(w, "agents", agentColumns(list.Now), page.Agents)
+		writeCSV(w, "agents", agentColumns(list.Now), page.Agents, page.Unread)
 		return
 	}
 	answer(w, http.StatusOK, listed{
-		Agents:     summaries(page.Agents, list.Now),
-		Query:      list.Query.String(),
-		Total:      page.Total,
-		Known:      page.Known,
-		Conditions: page.Conditions,
-		Facets:     newFacets(page.Facets),
-		Groups:     newGroups(page.Groups),
-		NextCursor: page.Next,
-		Position:   page.Position.String(),
+		Agents:        summaries(page.Agents, list.Now),
+		Query:         list.Query.String(),
+		Total:         page.Total,
+		Known:         page.Known,
+		Conditions:    page.Conditions,
+		Facets:        newFacets(page.Facets),
+		Groups:        newGroups(page.Groups),
+		NextCursor:    page.Next,
+		UnreadConfigs: page.Unread,
+		Position:      page.Position.String(),
 	})
 }
 

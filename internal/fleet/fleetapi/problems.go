@@ -18,11 +18,12 @@ const maxGroups = 500
 
 // listedProblems is the answer to GET /api/v1/problems.
 type listedProblems struct {
-	Query    string         `json:"query"`
-	Problems []problemGroup `json:"problems"`
-	Distinct int            `json:"distinct"`
-	Agents   int            `json:"agents"`
-	Position string         `json:"position"`
+	Query         string         `json:"query"`
+	Problems      []problemGroup `json:"problems"`
+	Distinct      int            `json:"distinct"`
+	Agents        int            `json:"agents"`
+	UnreadConfigs int            `json:"unread_configs"`
+	Position      string         `json:"position"`
 }
 
 // problemGroup is what many agents have.
@@ -68,12 +69,12 @@ func (a *API) listProblems(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	found := a.index.Problems(fleetsearch.ProblemsRequest{Query: q.query, Limit: q.limit, Now: a.now()})
 	if q.asCSV {
-		writeCSV(w, "problems", problemColumns, found.Problems)
+		writeCSV(w, "problems", problemColumns, found.Problems, found.Unread)
 		return
 	}
 	out := listedProblems{
 		Query: q.query.String(), Problems: make([]problemGroup, 0, len(found.Problems)), Distinct: found.Distinct, Agents: found.Agents,
-		Position: found.Position.String(),
+		UnreadConfigs: found.Unread, Position: found.Position.String(),
 	}
 	for _, p := range found.Problems {
 		out.Problems = append(out.Problems, newProblemGroup(p))

@@ -18,25 +18,26 @@ import (
 
 // rollout is the answer to GET /api/v1/rollout.
 type rollout struct {
-	Query        string          `json:"query"`
-	Of           fleethistory.Of `json:"of"`
-	Value        string          `json:"value"`
-	Label        string          `json:"label"`
-	Hash         string          `json:"hash"`
-	From         time.Time       `json:"from"`
-	Until        time.Time       `json:"until"`
-	Selected     int             `json:"selected"`
-	Done         int             `json:"done"`
-	Before       int             `json:"before"`
-	Steps        []rolloutStep   `json:"steps"`
-	Series       []rolloutSeries `json:"series"`
-	MissingCount int             `json:"missing_count"`
-	MissingQuery string          `json:"missing_query"`
-	Missing      []straggler     `json:"missing"`
-	FailedCount  int             `json:"failed_count"`
-	Failed       []failedAfter   `json:"failed"`
-	Cut          bool            `json:"cut"`
-	Position     string          `json:"position"`
+	Query         string          `json:"query"`
+	Of            fleethistory.Of `json:"of"`
+	Value         string          `json:"value"`
+	Label         string          `json:"label"`
+	Hash          string          `json:"hash"`
+	From          time.Time       `json:"from"`
+	Until         time.Time       `json:"until"`
+	Selected      int             `json:"selected"`
+	Done          int             `json:"done"`
+	Before        int             `json:"before"`
+	Steps         []rolloutStep   `json:"steps"`
+	Series        []rolloutSeries `json:"series"`
+	MissingCount  int             `json:"missing_count"`
+	MissingQuery  string          `json:"missing_query"`
+	Missing       []straggler     `json:"missing"`
+	FailedCount   int             `json:"failed_count"`
+	Failed        []failedAfter   `json:"failed"`
+	Cut           bool            `json:"cut"`
+	UnreadConfigs int             `json:"unread_configs"`
+	Position      string          `json:"position"`
 }
 
 type rolloutStep struct {
@@ -89,7 +90,7 @@ func (a *API) showRollout(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		unreadable(w)
 	case asCSV:
-		writeCSV(w, "rollout", rolloutColumns, newRollout(found).Steps)
+		writeCSV(w, "rollout", rolloutColumns, newRollout(found).Steps, found.Unread)
 	default:
 		answer(w, http.StatusOK, newRollout(found))
 	}
@@ -120,7 +121,7 @@ func newRollout(r fleethistory.Rollout) rollout {
 	out := rollout{
 		Query: r.Query.String(), Of: r.Of, Value: r.Value, Label: r.Label, Hash: r.Hash, From: r.From.UTC(), Until: r.Until.UTC(),
 		Selected: r.Selected, Done: r.Done, Before: r.Before, MissingCount: r.MissingCount, MissingQuery: r.MissingQuery.String(),
-		FailedCount: r.FailedCount, Cut: r.Cut, Position: r.Position.String(),
+		FailedCount: r.FailedCount, Cut: r.Cut, UnreadConfigs: r.Unread, Position: r.Position.String(),
 		Steps: make([]rolloutStep, 0, len(r.At)), Series: make([]rolloutSeries, 0, len(r.Series)),
 		Missing: make([]straggler, 0, len(r.Missing)), Failed: make([]failedAfter, 0, len(r.Failed)),
 	}

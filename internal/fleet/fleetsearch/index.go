@@ -45,6 +45,7 @@ type Index struct {
 
 	questions atomic.Uint64 // that asked for attributes
 	answered  atomic.Bool   // before all configs were read, and nobody has been woken for that yet
+	rounds    atomic.Uint64 // that they were woken
 }
 
 // row is what is known of an agent besides its columns.

@@ -135,13 +135,16 @@ func (r *reading) forQuestion(s share) (mine *batch, others []*batch) {
 }
 
 // Unread is how many configs that agents run are not read yet: of these the hash is known, and neither variant, family
-// and findings nor what else is in them. Every answer has this number. When it was not 0, watchers of the fleet are woken
-// as soon as all are read (see [fleet.Fleet.Wake]), so that it can be asked for again.
+// and findings nor what else is in them. Every answer has this number. When it was not 0, [Index.Rounds] grows as soon as
+// all are read, and watchers of the fleet are woken ([fleet.Fleet.Wake]), so that the question can be asked again.
 func (x *Index) Unread() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.unreadLocked()
 }
+
+// Rounds is how often all configs were read after an answer had been given without some.
+func (x *Index) Rounds() uint64 { return x.rounds.Load() }
 
 // unreadLocked is what an answer says that is given under the lock.
 func (x *Index) unreadLocked() int {
@@ -242,6 +245,7 @@ func (x *Index) settleLocked(known fleetconfig.Facts) {
 // tellReadLocked wakes those who have answers that were given before all was read.
 func (x *Index) tellReadLocked() {
 	if x.reading.unread == 0 && x.answered.CompareAndSwap(true, false) {
+		x.rounds.Add(1)
 		x.fleet.Wake()
 	}
 }
