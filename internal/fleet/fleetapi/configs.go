@@ -148,10 +148,23 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) findConfig(w http.ResponseWriter, r *http.Request, hash string) (fleetsearch.Config, bool) {
 	c, ok := a.reader.Config(r.Context(), hash)
-	if !ok {
+	if !ok && !a.stillReading(w, hash) {
 		fail(w, http.StatusNotFound, "not_found", fmt.Sprintf("no agent runs a config whose hash, variant or family begins with %.80q", hash))
 	}
 	return c, ok
+}
+
+// stillReading answers a request for a config that is not known, and returns true, if one that is unread may be it: by the
+// hash every config is known, by variant and family only what is read.
+func (a *API) stillReading(w http.ResponseWriter, name string) bool {
+	unread := a.index.Unread()
+	if unread == 0 || len(name) >= fleetsearch.HashLength {
+		return false
+	}
+	w.Header().Set("Retry-After", "5")
+	fail(w, http.StatusServiceUnavailable, "still_reading", fmt.Sprintf(
+		"no config that is read begins with %.80q, but %d are still being read; ask again in some seconds", name, unread))
+	return true
 }
 
 // diffed is the answer to GET /api/v1/configs/{hash}/diff/{other}.

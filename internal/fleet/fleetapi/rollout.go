@@ -83,6 +83,7 @@ func (a *API) showRollout(w http.ResponseWriter, r *http.Request) {
 	q.Now = a.now()
 	found, err := a.reader.Rollout(r.Context(), q)
 	switch {
+	case errors.Is(err, fleethistory.ErrNoValue) && a.stillReading(w, q.Value):
 	case errors.Is(err, fleethistory.ErrNoValue):
 		fail(w, http.StatusNotFound, "not_found", err.Error())
 	case errors.Is(err, fleethistory.ErrBadOf), errors.Is(err, fleethistory.ErrBadSpan):

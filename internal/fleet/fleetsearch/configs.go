@@ -250,12 +250,11 @@ func (x *Index) topSets(c *column, counts map[uint32]int) []ValueCount {
 	return best.sorted()
 }
 
-const (
-	// minHash is the least of a hash that names a config.
-	minHash = 4
-	// hashLength is that of a whole one; those of variants and families are shorter.
-	hashLength = 64
-)
+// HashLength is that of the hash of a config; those of variants and families are shorter.
+const HashLength = 64
+
+// minHash is the least of a hash that names a config.
+const minHash = 4
 
 // Config is the config whose hash, or the config most run whose variant or family, begins with prefix.
 func (x *Index) Config(prefix string) (Config, bool) {
@@ -309,7 +308,7 @@ func (x *Index) ReadFacts(hash string) (fleetconfig.Facts, bool) {
 }
 
 func (x *Index) factsOf(prefix string) *facts {
-	if f := x.facts[prefix]; f != nil || len(prefix) >= hashLength {
+	if f := x.facts[prefix]; f != nil || len(prefix) >= HashLength {
 		return f
 	}
 	var found *facts

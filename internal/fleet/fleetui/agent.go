@@ -84,11 +84,15 @@ func (u *UI) agent(w http.ResponseWriter, r *http.Request) {
 	body.Timeline = u.timeline(r.Context(), a)
 	body.Behind = gatewayLinks(u.fleet.Behind(a.UID))
 	body.Asked = answerText(r.URL.Query().Get("asked"))
+	unread := 0
+	if body.Family != nil {
+		unread = body.Family.Unread
+	}
 	u.render(w, r, http.StatusOK, "agent.html", page{
 		Title: agentName(a), Here: "/agents",
 		// The stream starts at the version that this page shows. A change in between comes at once.
-		Events: events(fleet.Position{Epoch: u.fleet.Position().Epoch, Version: a.Version}, a.UID),
-		Body:   body,
+		Events: events(fleet.Position{Epoch: u.fleet.Position().Epoch, Version: a.Version}, a.UID, unread), Unread: unread,
+		Body: body,
 	})
 }
 

@@ -82,7 +82,7 @@ func (u *UI) configs(w http.ResponseWriter, r *http.Request) {
 		body.Families = append(body.Families, u.newFamilyPart(f))
 	}
 	u.render(w, r, http.StatusOK, "configs.html", page{
-		Title: "Configs", Here: "/configs", Events: events(found.Position, opampwire.InstanceUID{}), Body: body,
+		Title: "Configs", Here: "/configs", Events: events(found.Position, opampwire.InstanceUID{}, found.Unread), Unread: found.Unread, Body: body,
 	})
 }
 
@@ -180,12 +180,12 @@ type oneConfigPage struct {
 func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
 	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
-		u.unknownConfig(w, r)
+		u.unknownConfig(w, r, r.PathValue("hash"))
 		return
 	}
 	u.render(w, r, http.StatusOK, "config.html", page{
 		Title: "Config " + short(c.Facts.Hash, 12), Here: "/configs",
-		Events: events(u.fleet.Position(), opampwire.InstanceUID{}), Body: u.newOneConfigPage(c),
+		Events: events(u.fleet.Position(), opampwire.InstanceUID{}, c.Unread), Unread: c.Unread, Body: u.newOneConfigPage(c),
 	})
 }
 
@@ -193,13 +193,25 @@ func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
 func (u *UI) configText(w http.ResponseWriter, r *http.Request) {
 	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
-		u.unknownConfig(w, r)
+		u.unknownConfig(w, r, r.PathValue("hash"))
 		return
 	}
 	u.writeFile(w, r, c.Config, r.URL.Query().Get("name"))
 }
 
-func (u *UI) unknownConfig(w http.ResponseWriter, r *http.Request) {
+// unknownConfig answers for a config that is not known. By the hash every config is known, by variant and family only what
+// is read.
+func (u *UI) unknownConfig(w http.ResponseWriter, r *http.Request, name string) {
+	if unread := u.index.Unread(); unread > 0 && len(name) < fleetsearch.HashLength {
+		u.render(w, r, http.StatusServiceUnavailable, "missing.html", page{
+			Title: "Not read yet", Here: "/configs", Events: events(u.fleet.Position(), opampwire.InstanceUID{}, unread), Unread: unread,
+			Body: missing{
+				Heading: "It is not known yet who runs this config",
+				Text:    "It may be one of those that are still being read. What is known then shows here by itself.",
+			},
+		})
+		return
+	}
 	u.render(w, r, http.StatusNotFound, "missing.html", page{
 		Title: "Not found", Here: "/configs",
 		Body: missing{
@@ -273,7 +285,7 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 	v := newView(r.URL.Path, r.URL.Query(), "to", "from", "exact")
 	from, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
 	if !ok {
-		u.unknownConfig(w, r)
+		u.unknownConfig(w, r, r.PathValue("hash"))
 		return
 	}
 	backwards := v.values.Has("from")
@@ -382,6 +394,7 @@ type familyNote struct {
 	Earlier            []option // those before, by hash
 	Rollout            string
 	Config             string
+	Unread             int // configs of others that may be of the family
 	Findings           []findingPart
 	SameURL, FamilyURL string
 	declared           []string
@@ -396,7 +409,7 @@ func (u *UI) newFamilyNote(ctx context.Context, a *fleet.Agent) *familyNote {
 	out := &familyNote{
 		Label: clean(short(f.Label, 200)), Family: "/configs#f-" + f.Family, Agents: c.FamilyAgents, Same: c.VariantAgents,
 		Drifted: c.Drifted, Most: c.MajorityHash != "" && !c.Drifted && c.FamilyAgents > 1, Compare: configURL(f.Hash) + "/diff", Config: configURL(f.Hash),
-		Findings: newFindings(f.Findings), declared: f.Components,
+		Findings: newFindings(f.Findings), declared: f.Components, Unread: c.Unread,
 		SameURL: agentsWhere(is(fleetquery.FacetConfig, f.Variant)), FamilyURL: agentsWhere(is(fleetquery.FacetConfig, f.Family)),
 	}
 	if c.Drifted {

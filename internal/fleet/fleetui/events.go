@@ -91,7 +91,7 @@ func (u *UI) listEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	out := page{Title: "Events", Here: "/events", Body: body}
 	if q.Before == 0 { // what is past does not change
-		out.Events = events(u.fleet.Position(), opampwire.InstanceUID{})
+		out.Events = events(u.fleet.Position(), opampwire.InstanceUID{}, 0)
 	}
 	u.render(w, r, http.StatusOK, "events.html", out)
 }

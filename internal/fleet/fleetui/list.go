@@ -129,8 +129,8 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request) {
 		if found, err = u.index.Search(list.Request); err == nil {
 			u.render(w, r, http.StatusOK, "list.html", page{
 				Title: "Collectors", Here: "/agents",
-				Events: events(found.Position, opampwire.InstanceUID{}),
-				Body:   u.newListPage(v, list, found),
+				Events: events(found.Position, opampwire.InstanceUID{}, found.Unread), Unread: found.Unread,
+				Body: u.newListPage(v, list, found),
 			})
 			return
 		}

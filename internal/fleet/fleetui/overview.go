@@ -146,8 +146,8 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	})
 	u.render(w, r, http.StatusOK, "overview.html", page{
 		Title: "Overview", Here: "/",
-		Events: events(found.Position, opampwire.InstanceUID{}),
-		Body:   u.newOverviewPage(found),
+		Events: events(found.Position, opampwire.InstanceUID{}, found.Unread), Unread: found.Unread,
+		Body: u.newOverviewPage(found),
 	})
 }
 

@@ -70,7 +70,7 @@ func (u *UI) problems(w http.ResponseWriter, r *http.Request) {
 		body.Problems = append(body.Problems, u.newProblemPart(q, p))
 	}
 	u.render(w, r, http.StatusOK, "problems.html", page{
-		Title: "Problems", Here: "/problems", Events: events(found.Position, opampwire.InstanceUID{}), Body: body,
+		Title: "Problems", Here: "/problems", Events: events(found.Position, opampwire.InstanceUID{}, found.Unread), Unread: found.Unread, Body: body,
 	})
 }
 

@@ -118,14 +118,14 @@ func (u *UI) rollout(w http.ResponseWriter, r *http.Request) {
 		var found fleethistory.Rollout
 		if found, err = u.reader.Rollout(r.Context(), q); err == nil {
 			u.render(w, r, http.StatusOK, "rollout.html", page{
-				Title: "Roll-out", Here: hereOf(found.Of), Events: events(found.Position, opampwire.InstanceUID{}),
+				Title: "Roll-out", Here: hereOf(found.Of), Events: events(found.Position, opampwire.InstanceUID{}, found.Unread), Unread: found.Unread,
 				Body: u.newRolloutPage(v, found),
 			})
 			return
 		}
 	}
 	if errors.Is(err, fleethistory.ErrNoValue) {
-		u.unknownConfig(w, r)
+		u.unknownConfig(w, r, q.Value)
 		return
 	}
 	if !errors.Is(err, errBadSpan) && !errors.Is(err, fleethistory.ErrBadOf) && q.Now != (time.Time{}) {

@@ -62,7 +62,7 @@ const (
 func (u *UI) topology(w http.ResponseWriter, r *http.Request) {
 	t := u.fleet.Topology(membersShown)
 	u.render(w, r, http.StatusOK, "topology.html", page{
-		Title: "Topology", Here: "/topology", Events: events(t.Position, opampwire.InstanceUID{}),
+		Title: "Topology", Here: "/topology", Events: events(t.Position, opampwire.InstanceUID{}, 0),
 		Body: newTopologyPage(t, u.settings.OpAMPEndpoint, u.now()),
 	})
 }

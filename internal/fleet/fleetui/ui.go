@@ -138,7 +138,9 @@ type page struct {
 	Events string
 	// Every is after how many seconds the page is fetched again whatever happened; 0 is never.
 	Every int
-	Body  any
+	// Unread is how many configs were not read when the page was made; 0 on a page that shows nothing of them.
+	Unread int
+	Body   any
 }
 
 // place is an entry of the navigation.
@@ -168,11 +170,15 @@ func (u *UI) render(w http.ResponseWriter, r *http.Request, status int, name str
 	send(w, r, status, out.Bytes(), nil)
 }
 
-// events is the stream that tells when what was true at p has changed; of one agent, if uid is not zero.
-func events(p fleet.Position, uid opampwire.InstanceUID) string {
+// events is the stream that tells when what was true at p has changed; of one agent, if uid is not zero. unread is how many
+// configs were not read at p.
+func events(p fleet.Position, uid opampwire.InstanceUID, unread int) string {
 	v := url.Values{"view": {"version"}, "since": {p.String()}}
 	if !uid.IsZero() {
 		v.Set("instance_uid", uid.String())
+	}
+	if unread > 0 {
+		v.Set("unread", "true")
 	}
 	return "/api/v1/events?" + v.Encode()
 }
