@@ -47,7 +47,7 @@ func BenchmarkQueries(b *testing.B) {
 	x := New(f)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	before := bigfleet.Heap()
-	taken := bigfleet.Cost(1, x.Refresh)
+	taken := bigfleet.Cost(1, func() { readAll(x) })
 	b.Logf("taking in %d agents: %s of one core", bigfleet.Size(), taken.Core(50))
 	b.Logf("memory of the index: %d bytes an agent", (bigfleet.Heap()-before)/int64(bigfleet.Size()))
 	const rounds = 21
@@ -78,7 +78,7 @@ func BenchmarkQueries(b *testing.B) {
 // BenchmarkQuestions prints the time of the questions that are no list.
 func BenchmarkQuestions(b *testing.B) {
 	x := New(bigFleet())
-	x.Refresh()
+	readAll(x)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	by, host := Side{Facet: fleetquery.FacetVersion}, Side{Facet: fleetquery.FacetHost}
 	for b.Loop() {
@@ -109,7 +109,7 @@ func BenchmarkQuestions(b *testing.B) {
 func BenchmarkChanges(b *testing.B) {
 	f := bigfleet.New(now)
 	x := New(f)
-	x.Refresh()
+	readAll(x)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const changes = 1_000
 	for b.Loop() {
@@ -118,7 +118,7 @@ func BenchmarkChanges(b *testing.B) {
 			var c bigfleet.Costs
 			for round := range 21 {
 				bigfleet.Change(f, kind, round, changes, now)
-				c = c.And(bigfleet.Cost(1, x.Refresh))
+				c = c.And(bigfleet.Cost(1, func() { readAll(x) }))
 			}
 			b.Logf("%s  %s", c, kind)
 		}
@@ -134,20 +134,40 @@ func everySide(tb testing.TB) (out []Side) {
 	return out
 }
 
-// BenchmarkNewConfigs prints how long questions take after half of the collectors, each with a config of its own, have
-// told another one: the first question and those that follow, and what it takes to read the rest in the background.
+// BenchmarkNewConfigs prints how long questions take after half of the collectors have told a config of 4 KB each, of their
+// own: the first question and those that follow, what it takes to read the rest, which is what the first would take if it
+// read all, and a question when all is read.
 func BenchmarkNewConfigs(b *testing.B) {
 	f := bigfleet.New(now)
-	bigfleet.Change(f, "long config", 0, bigfleet.Size()/2, now)
-	x := New(f)
-	var c bigfleet.Costs
-	b.Logf("%s  %s", bigfleet.Heads, "question")
-	b.Logf("%s  %s", bigfleet.Cost(1, func() { search(b, x, Request{Limit: 100}) }), "first of all")
-	for round := range 3 {
-		bigfleet.Change(f, "long config", 1+round, bigfleet.Size()/2, now)
-		c = c.And(bigfleet.Cost(1, func() { search(b, x, Request{Limit: 100}) }))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	n := bigfleet.Size() / 2
+	ask := func(x *Index) bigfleet.Costs {
+		return bigfleet.Cost(1, func() { search(b, x, Request{Limit: 100, Facets: benchFacets}) })
 	}
-	b.Logf("%s  %s", c, "first after")
-	b.Logf("%s  %s", bigfleet.Cost(21, func() { search(b, x, Request{Limit: 100}) }), "next")
-	b.Loop()
+	round := 0
+	for b.Loop() {
+		var starts, firsts, nexts, rests, read bigfleet.Costs
+		var x *Index
+		for range 3 {
+			x = New(f)
+			starts = starts.And(ask(x))
+			readAll(x)
+			bigfleet.Change(f, "long config", round, n, now)
+			round++
+			firsts = firsts.And(ask(x))
+			for range 7 {
+				nexts = nexts.And(ask(x))
+			}
+			rests = rests.And(bigfleet.Cost(1, func() { readAll(x) }))
+			read = read.And(ask(x))
+		}
+		b.Logf("%s  question, %d collectors of which %d tell a config", bigfleet.Heads, 2*n, n)
+		b.Logf("%s  the first of all, that takes in everybody", starts)
+		b.Logf("%s  the first after the new configs", firsts)
+		b.Logf("%s  the next ones", nexts)
+		b.Logf("%s  reading the rest", rests)
+		b.Logf("%s  when all is read", read)
+		b.ReportMetric(firsts.Clock(50).Seconds()*1000, "first-ms")
+		b.ReportMetric(rests.Core(50).Seconds()*1000, "rest-ms")
+	}
 }

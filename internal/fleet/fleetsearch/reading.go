@@ -24,7 +24,7 @@ type share struct {
 var usualShare = share{all: 256, some: 64}
 
 // maxReadBytes bounds what is read at a time, for there are long configs. One is read however long it is.
-const maxReadBytes = 512 << 10
+const maxReadBytes = 1 << 20
 
 // facts of a config, and by how many agents it is run.
 type facts struct {

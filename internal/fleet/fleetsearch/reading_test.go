@@ -49,7 +49,7 @@ func counting(f *fleet.Fleet) (x *Index, examined map[string]int) {
 }
 
 func readAll(x *Index) {
-	for x.Read(3) > 0 { //nolint:revive // it does the work
+	for x.Read(64) > 0 { //nolint:revive // it does the work
 	}
 }
 
