@@ -216,13 +216,13 @@ func onlyShows(exporter string) bool {
 	return exporter == "debug" || exporter == "logging" || exporter == "nop"
 }
 
-func (s *shape) family() (hash, label string) {
+func (s *shape) family() (id, label string) {
 	from, through, to, signals := sorted(s.from), sorted(s.through), sorted(s.to), sorted(s.signals)
 	if len(signals) == 0 {
 		keys := sorted(s.keys)
 		return digest(append([]string{"keys"}, keys...)), some(keys)
 	}
-	hash = digest([]string{
+	id = digest([]string{
 		strings.Join(from, ","), strings.Join(through, ","), strings.Join(to, ","), strings.Join(signals, ","),
 	})
 	parts := []string{some(from)}
@@ -230,7 +230,7 @@ func (s *shape) family() (hash, label string) {
 		parts = append(parts, some(through))
 	}
 	parts = append(parts, some(to))
-	return hash, strings.Join(parts, " → ") + " (" + some(signals) + ")"
+	return id, strings.Join(parts, " → ") + " (" + some(signals) + ")"
 }
 
 // some is as much of a list as people read.

@@ -6,7 +6,15 @@
 // [Index] keeps, for each agent of a [fleet.Fleet], the values of its facets, and answers from them. It follows the
 // fleet by its versions: each question first takes in what changed since the one before, which costs as much as has
 // changed, and holds no lock of the fleet for longer than that list takes to copy. What has not been asked costs
-// nothing.
+// nothing, unless somebody calls [Index.Read] meanwhile.
+//
+// # How configs are read
+//
+// To say what is in a config ([fleetconfig.Examine]) takes a hundred times as long as all else that is taken in of an agent
+// that changed. So it is done once for each hash, and outside of the lock under which questions are answered. A question
+// reads what few agents reported, or some of what many did, those last that reported first, so that who has just reported is
+// seen; [Index.Read] goes on from the other end, so that none waits for ever. Agents whose config is unread are found and
+// counted by all else, and every answer says how many configs that are ([Index.Unread]).
 //
 // # How it is fast
 //

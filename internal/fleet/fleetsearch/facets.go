@@ -129,7 +129,7 @@ func (x *Index) apply(slot int, prev, next *fleet.Agent) {
 	if configured {
 		x.applyConfig(slot, next.Config)
 	}
-	if healthy || configured {
+	if healthy || (configured && r.bare) {
 		x.applyParts(slot, next)
 	}
 	if r.fresh || next.Components != prev.Components {
@@ -276,8 +276,10 @@ func (x *Index) applyFacts(slot int, f *facts) {
 func (x *Index) applyParts(slot int, a *fleet.Agent) {
 	var p parts
 	p.walk(a.Health)
-	if f := x.rows[slot].facts; f != nil && len(p.components)+len(p.pipelines) == 0 {
-		p.components, p.pipelines = f.Components, f.Pipelines
+	r := &x.rows[slot]
+	r.bare = len(p.components)+len(p.pipelines) == 0
+	if r.bare && r.facts != nil {
+		p.components, p.pipelines = r.facts.Components, r.facts.Pipelines
 	}
 	x.columns[sideComponent].put(slot, p.components[:min(len(p.components), maxIndexedParts)])
 	x.columns[sidePipeline].put(slot, p.pipelines[:min(len(p.pipelines), maxIndexedParts)])

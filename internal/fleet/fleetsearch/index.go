@@ -29,10 +29,10 @@ type Index struct {
 	rows     []row // by slot; one without an agent is free
 	free     []int
 	columns  [sides]*column
-	keyed    map[string]*keyed                      // by the key of an attribute, in small letters
-	keys     map[string]int                         // of attributes, as they are told; an agent that tells one twice counts twice
-	facts    map[string]*facts                      // of configs, by hash
-	before   map[string]*facts                      // the same before all was taken in anew, while that is done
+	keyed    map[string]*keyed // by the key of an attribute, in small letters
+	keys     map[string]int    // of attributes, as they are told; an agent that tells one twice counts twice
+	facts    map[string]*facts // of configs, by hash
+	before   map[string]*facts // the same before all was taken in anew, while that is done
 	reading  reading
 	variants map[kinship]int                        // how many agents run a variant of a family
 	carriers []fleet.Carrier                        // gateways that are there, as sideGateway has them
@@ -53,6 +53,7 @@ type row struct {
 	agent    *fleet.Agent // nil in a free slot
 	fresh    bool         // nothing is in the columns yet
 	rank     uint8        // of its condition
+	bare     bool         // its health tells no parts, so its config does
 	seat     int32        // in facts.slots, if its config is unread
 	since    int64        // Unix nanoseconds
 	place    string       // among agents that are otherwise equal

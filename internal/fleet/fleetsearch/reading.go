@@ -236,8 +236,8 @@ func (x *Index) settleLocked(known fleetconfig.Facts) {
 	f.Facts, f.read, f.slots = known, true, nil
 	for _, slot := range slots {
 		x.applyFacts(slot, f)
-		if x.columns[sideComponent].of[slot] == 0 && x.columns[sidePipeline].of[slot] == 0 {
-			x.applyParts(slot, x.rows[slot].agent)
+		if r := &x.rows[slot]; r.bare {
+			x.applyParts(slot, r.agent)
 		}
 	}
 }

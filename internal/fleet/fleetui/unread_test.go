@@ -1,0 +1,79 @@
+// Copyright The Fleetview Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleetui
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/open-telemetry/opamp-go/protobufs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/opampwire"
+)
+
+// Where more configs came at once than a question reads, the pages that are about them say so until all are read.
+func TestPagesSayHowManyConfigsAreUnread(t *testing.T) {
+	f, u := newTestUI(t)
+	put(t, f, 1, report(1, "gateway", "node-1", "StatusPermanentError", "no route"))
+	for n := range 4000 {
+		uid := opampwire.InstanceUID{0x01, 0x9b, 14: byte(n >> 8), 15: byte(n)}
+		require.Nil(t, f.Report(conn(2), &protobufs.AgentToServer{
+			InstanceUid: uid.Bytes(), Capabilities: 1,
+			EffectiveConfig: &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+				ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: fmt.Appendf(nil, "receivers:\n  otlp/%d:\n", n)}},
+			}},
+		}, uiNow).GetErrorResponse())
+	}
+	agent, _ := f.Agent(uiUID(1))
+	hash := agent.Config.Hash()
+	pages := []string{
+		"/", "/agents", "/agents?group_by=family", "/problems", "/configs", "/configs?q=name%3Agateway", "/configs/" + hash,
+		"/rollout?of=config&value=" + hash, "/agents/" + uiUID(1).String(),
+	}
+	const note, stream = "configs are still being read.", "unread=true"
+	for _, page := range pages {
+		w := get(u, page)
+		require.Equal(t, http.StatusOK, w.Code, page)
+		requireSafe(t, w)
+		assert.Contains(t, text(w), note, page)
+		assert.Contains(t, w.Body.String(), stream, page)
+	}
+	unknown := "/configs/ffffffff"
+	w := get(u, unknown)
+	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+	assert.Contains(t, text(w), "It is not known yet who runs this config")
+	assert.Contains(t, w.Body.String(), stream)
+	assert.Equal(t, http.StatusServiceUnavailable, get(u, "/rollout?of=config&value=ffffffff").Code)
+	assert.Equal(t, http.StatusNotFound, get(u, "/configs/"+hash[:60]+"ffff").Code, "a whole hash is known, or is none")
+	assert.NotContains(t, text(get(u, "/topology")), note)
+
+	for u.index.Read(64) > 0 { //nolint:revive // it does the work
+	}
+	for _, page := range pages {
+		w := get(u, page)
+		assert.NotContains(t, text(w), note, page)
+		assert.NotContains(t, w.Body.String(), stream, page)
+	}
+	assert.Equal(t, http.StatusNotFound, get(u, unknown).Code)
+}
+
+func TestPagesThatOnlyWaitForConfigsSaySo(t *testing.T) {
+	f, u := newTestUI(t)
+	for n := range 1000 {
+		uid := opampwire.InstanceUID{0x01, 0x9b, 14: byte(n >> 8), 15: byte(n)}
+		require.Nil(t, f.Report(conn(2), &protobufs.AgentToServer{
+			InstanceUid: uid.Bytes(), Capabilities: 1,
+			AgentDescription: &protobufs.AgentDescription{IdentifyingAttributes: []*protobufs.KeyValue{kv("service.name", fmt.Sprint("c", n))}},
+			EffectiveConfig: &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+				ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: fmt.Appendf(nil, "receivers:\n  otlp/%d:\n", n)}},
+			}},
+		}, uiNow).GetErrorResponse())
+	}
+	w := get(u, "/configs?q=name%3Ac0") // whose config is the last to be read
+	assert.Contains(t, text(w), "No config to show yet")
+	assert.NotContains(t, text(w), "tells its effective config")
+}
