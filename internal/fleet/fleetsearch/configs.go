@@ -81,7 +81,7 @@ func (x *Index) Configs(r ConfigsRequest) Configs {
 			continue
 		}
 		out.Agents++
-		if !f.read {
+		if f.unread != nil {
 			out.UnreadAgents++
 			g.addUnread(slot)
 			continue
@@ -277,7 +277,7 @@ func (x *Index) configOf(prefix string) (out Config, found, wait bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	f := x.factsOf(prefix)
-	if f == nil || !f.read {
+	if f == nil || f.unread != nil {
 		return Config{}, false, f != nil
 	}
 	return x.newConfig(f), true, false
@@ -351,7 +351,7 @@ func (x *Index) newConfig(f *facts) Config {
 		}
 	}
 	for _, o := range x.facts {
-		if !o.read || o.Family != f.Family {
+		if o.unread != nil || o.Family != f.Family {
 			continue
 		}
 		out.FamilyAgents += o.users

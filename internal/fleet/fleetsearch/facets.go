@@ -255,7 +255,7 @@ func (x *Index) applyConfig(slot int, c *fleet.Config) {
 
 // applyFacts says what is in the config of a slot, as far as that is read.
 func (x *Index) applyFacts(slot int, f *facts) {
-	if f == nil || !f.read {
+	if f == nil || f.unread != nil {
 		for _, s := range []side{sideVariant, sideFamily, sideFinding} {
 			x.columns[s].put(slot, nil)
 		}

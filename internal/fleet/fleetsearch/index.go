@@ -54,7 +54,7 @@ type row struct {
 	fresh    bool         // nothing is in the columns yet
 	rank     uint8        // of its condition
 	bare     bool         // its health tells no parts, so its config does
-	seat     int32        // in facts.slots, if its config is unread
+	seat     int32        // in unread.slots, if its config is unread
 	since    int64        // Unix nanoseconds
 	place    string       // among agents that are otherwise equal
 	facts    *facts       // of its config, or nil

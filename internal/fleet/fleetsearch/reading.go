@@ -31,10 +31,13 @@ type facts struct {
 	fleetconfig.Facts // of one that is unread only the hash
 	config            *fleet.Config
 	users             int
+	unread            *unread // nil of one that is read
+}
 
-	read  bool
-	place *list.Element // in reading.queue, if it is unread and nobody reads it
-	slots []int         // whose columns wait for it; row.seat is where in here
+// unread is who waits for what is in a config.
+type unread struct {
+	place *list.Element // in reading.queue; nil if somebody reads it
+	slots []int         // whose columns wait; row.seat is where in here
 }
 
 // batch is configs that somebody reads outside of the index's lock.
@@ -47,7 +50,7 @@ type batch struct {
 type reading struct {
 	queue   *list.List // of *facts that nobody reads yet, the last reported at the back
 	batches map[*batch]struct{}
-	unread  int // configs in queue and in batches
+	unread  int // configs in queue and in batches that somebody runs
 }
 
 // restart forgets what is unread, but not who reads.
@@ -61,17 +64,22 @@ func (r *reading) restart() {
 // add counts one that is unread, and puts it into the queue unless somebody reads it.
 func (r *reading) add(f *facts, isRead bool) {
 	r.unread++
+	f.unread = &unread{}
 	if !isRead {
-		f.place = r.queue.PushBack(f)
+		f.unread.place = r.queue.PushBack(f)
 	}
 }
 
 // drop forgets one that is read now, or that nobody runs any more.
 func (r *reading) drop(f *facts) {
 	r.unread--
-	if f.place != nil {
-		r.queue.Remove(f.place)
-		f.place = nil
+	r.unqueue(f)
+}
+
+func (r *reading) unqueue(f *facts) {
+	if f.unread.place != nil {
+		r.queue.Remove(f.unread.place)
+		f.unread.place = nil
 	}
 }
 
@@ -87,8 +95,7 @@ func (r *reading) take(n int, back bool) *batch {
 		if room -= bytesOf(f.config); room < 0 && len(b.configs) > 0 {
 			break
 		}
-		r.queue.Remove(e)
-		f.place = nil
+		r.unqueue(f)
 		b.configs = append(b.configs, f.config)
 	}
 	if len(b.configs) == 0 {
@@ -107,11 +114,10 @@ func bytesOf(c *fleet.Config) (n int) {
 
 // takeThis takes one config out of the queue. If somebody reads it already, those are who to wait for.
 func (r *reading) takeThis(f *facts) (mine *batch, others []*batch) {
-	if f.place == nil {
+	if f.unread.place == nil {
 		return nil, r.inHand()
 	}
-	r.queue.Remove(f.place)
-	f.place = nil
+	r.unqueue(f)
 	mine = &batch{configs: []*fleet.Config{f.config}, done: make(chan struct{})}
 	r.batches[mine] = struct{}{}
 	return mine, nil
@@ -173,7 +179,7 @@ func (x *Index) Read(n int) (left int) {
 func (x *Index) readNamed(prefix string) {
 	x.mu.Lock()
 	f := x.factsOf(prefix)
-	if f == nil || f.read {
+	if f == nil || f.unread == nil {
 		x.mu.Unlock()
 		return
 	}
@@ -228,12 +234,12 @@ func (x *Index) examineSafely(c *fleet.Config) (f fleetconfig.Facts) {
 // settleLocked takes in what is in a config, if somebody runs it still.
 func (x *Index) settleLocked(known fleetconfig.Facts) {
 	f := x.facts[known.Hash]
-	if f == nil || f.read {
+	if f == nil || f.unread == nil {
 		return
 	}
 	x.reading.drop(f)
-	slots := f.slots
-	f.Facts, f.read, f.slots = known, true, nil
+	slots := f.unread.slots
+	f.Facts, f.unread = known, nil
 	for _, slot := range slots {
 		x.applyFacts(slot, f)
 		if r := &x.rows[slot]; r.bare {
@@ -261,16 +267,16 @@ func (x *Index) holdFacts(slot int, c *fleet.Config) *facts {
 		f = &facts{Facts: fleetconfig.Facts{Hash: hash}, config: c}
 		x.facts[hash] = f
 		before := x.before[hash]
-		if before != nil && before.read {
-			f.Facts, f.read = before.Facts, true
+		if before != nil && before.unread == nil {
+			f.Facts = before.Facts
 		} else {
-			x.reading.add(f, before != nil && before.place == nil)
+			x.reading.add(f, before != nil && before.unread.place == nil)
 		}
 	}
 	f.users++
-	if !f.read {
-		x.rows[slot].seat = int32(len(f.slots)) //nolint:gosec // there are not so many agents
-		f.slots = append(f.slots, slot)
+	if wait := f.unread; wait != nil {
+		x.rows[slot].seat = int32(len(wait.slots)) //nolint:gosec // there are not so many agents
+		wait.slots = append(wait.slots, slot)
 	}
 	return f
 }
@@ -280,17 +286,17 @@ func (x *Index) dropFacts(f *facts, seat int32) {
 	if f == nil {
 		return
 	}
-	if !f.read {
-		last := len(f.slots) - 1
-		f.slots[seat] = f.slots[last]
-		x.rows[f.slots[seat]].seat = seat
-		f.slots = f.slots[:last]
+	if wait := f.unread; wait != nil {
+		last := len(wait.slots) - 1
+		wait.slots[seat] = wait.slots[last]
+		x.rows[wait.slots[seat]].seat = seat
+		wait.slots = wait.slots[:last]
 	}
 	if f.users--; f.users > 0 {
 		return
 	}
 	delete(x.facts, f.Hash)
-	if !f.read {
+	if f.unread != nil {
 		x.reading.drop(f)
 	}
 }

@@ -21,8 +21,7 @@ func BenchmarkPages(b *testing.B) {
 	f := bigfleet.New(uiNow)
 	bigfleet.Change(f, "config", 1, 500, uiNow) // so that the last events are of configs that changed
 	u := New(f, Settings{})
-	for u.index.Read(64) > 0 { //nolint:revive // it takes all of them into the index
-	}
+	readAll(u) // takes all of them into the index
 	one, ok := f.Agent(bigfleet.UID(3))
 	require.True(b, ok)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 )
 
 // Pages that look at all agents are the same for everybody. A browser that brings its page up to date is given one that
@@ -37,6 +38,7 @@ const (
 type shared struct {
 	// Fixed at construction.
 	fleet *fleet.Fleet
+	index *fleetsearch.Index
 	now   func() time.Time
 	slot  func(http.HandlerFunc) http.HandlerFunc // waits for leave to look at all agents
 	turn  chan struct{}                           // full while a page is brought up to date
@@ -51,6 +53,7 @@ type shared struct {
 // answer is a page. It does not change.
 type answer struct {
 	position fleet.Position // it is at least as new as this
+	rounds   uint64         // of the index: it may lack configs that were read since
 	made     time.Time
 	status   int
 	header   http.Header
@@ -60,8 +63,8 @@ type answer struct {
 	zipped []byte
 }
 
-func newShared(f *fleet.Fleet, now func() time.Time, slot func(http.HandlerFunc) http.HandlerFunc) *shared {
-	return &shared{fleet: f, now: now, slot: slot, turn: make(chan struct{}, 1), pages: map[string]*answer{}}
+func newShared(f *fleet.Fleet, index *fleetsearch.Index, now func() time.Time, slot func(http.HandlerFunc) http.HandlerFunc) *shared {
+	return &shared{fleet: f, index: index, now: now, slot: slot, turn: make(chan struct{}, 1), pages: map[string]*answer{}}
 }
 
 // sharing hands out what h answers. The answer must depend on the address and the fleet alone.
@@ -138,7 +141,7 @@ func (s *shared) find(r *http.Request, known fleet.Position) *answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.pages[r.URL.RequestURI()]
-	if a == nil || !s.freshLocked(a) || a.position.Epoch != known.Epoch || a.position.Version < known.Version {
+	if a == nil || !s.freshLocked(a) || a.rounds != s.index.Rounds() || a.position.Epoch != known.Epoch || a.position.Version < known.Version {
 		return nil
 	}
 	return a
@@ -156,7 +159,7 @@ func (s *shared) make(r *http.Request, h http.HandlerFunc) (a *answer, took time
 	plain.Header.Del("Accept-Encoding") // each client gets it as it can take it
 	s.slot(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		a.position, a.made = s.fleet.Position(), s.now()
+		a.position, a.rounds, a.made = s.fleet.Position(), s.index.Rounds(), s.now()
 		h(w, r)
 		took = time.Since(began)
 	})((*recorder)(a), plain)

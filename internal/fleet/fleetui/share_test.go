@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 )
 
 // kitchen makes pages that take a while, each telling how many were made before it.
@@ -36,7 +37,7 @@ func newKitchen(takes time.Duration) *kitchen {
 	f := fleet.New(fleet.Settings{})
 	slots := make(chan struct{}, maxSearches)
 	k := &kitchen{fleet: f, takes: takes}
-	k.shared = newShared(f, time.Now, func(h http.HandlerFunc) http.HandlerFunc {
+	k.shared = newShared(f, fleetsearch.New(f), time.Now, func(h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			slots <- struct{}{}
 			defer func() { <-slots }()

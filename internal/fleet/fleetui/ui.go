@@ -75,7 +75,7 @@ func New(f *fleet.Fleet, s Settings) *UI {
 		fleet: f, index: s.Index, reader: fleethistory.New(s.History, s.Index), settings: s, mux: http.NewServeMux(),
 		assets: loadAssets(), now: time.Now, slots: make(chan struct{}, maxSearches),
 	}
-	shared := newShared(f, func() time.Time { return u.now() }, u.searching)
+	shared := newShared(f, s.Index, func() time.Time { return u.now() }, u.searching)
 	u.pages = template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": u.assets.url, "facets": fleetquery.Facets,
 	}).
