@@ -29,6 +29,7 @@ import (
 // pages are the pages of a fleet without a network behind it, so that a test says what is true of it.
 type pages struct {
 	fleet *fleetstate.Fleet
+	index *fleetsearch.Index
 	url   string
 }
 
@@ -53,7 +54,7 @@ func serve(t *testing.T, play func(f *fleetstate.Fleet) fleethistory.Log) *pages
 		api.Close()
 		server.Close()
 	})
-	return &pages{fleet: f, url: server.URL}
+	return &pages{fleet: f, index: index, url: server.URL}
 }
 
 // servePlanted serves the two hundred collectors.
