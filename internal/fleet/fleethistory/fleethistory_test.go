@@ -291,6 +291,38 @@ func TestPastConfigsAreRemembered(t *testing.T) {
 	assert.False(t, got.Cut)
 }
 
+// More configs came at once than a question reads: a roll-out reads some of them itself, and says that there are others.
+func TestARolloutSaysHowManyConfigsAreUnread(t *testing.T) {
+	w, r := newWorld(t)
+	const many = 1000
+	for n := range many {
+		uid := opampwire.InstanceUID{1, 14: byte(1 + n>>8), 15: byte(n)}
+		w.fleet.Report(fleet.Conn{ID: 1, Transport: fleet.TransportWebSocket}, &protobufs.AgentToServer{
+			InstanceUid: uid.Bytes(), Capabilities: 1,
+			EffectiveConfig: &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{
+				ConfigMap: map[string]*protobufs.AgentConfigObject{"": {Body: []byte(exporting(fmt.Sprintf("otlp/%d", n)))}},
+			}},
+		}, minute(0))
+	}
+	everybody, err := fleetquery.Parse("uid:01")
+	require.NoError(t, err)
+	got := rolled(t, r, RolloutRequest{Of: OfConfig, Query: everybody})
+	assert.Positive(t, got.Unread)
+	assert.Equal(t, many, got.Selected, "as many past ones may be looked into, so these may be read")
+	assert.Zero(t, r.index.Unread())
+
+	agents, _ := w.fleet.Agents()
+	fresh := New(w, fleetsearch.New(w.fleet))
+	_, runs := fresh.index.Facts(agents[0].Config.Hash())
+	assert.True(t, runs)
+	budget := 0
+	assert.Empty(t, fresh.kindOf(t.Context(), agents[0].Config.Hash(), &budget).variant)
+	budget = 1
+	assert.NotEmpty(t, fresh.kindOf(t.Context(), agents[0].Config.Hash(), &budget).variant)
+	assert.Zero(t, budget)
+	assert.Equal(t, many-1, fresh.index.Unread())
+}
+
 // cutLog has more events than are read for one answer.
 type cutLog struct{ world }
 

@@ -10,7 +10,7 @@
 //
 // # How configs are read
 //
-// To say what is in a config ([fleetconfig.Examine]) takes a hundred times as long as all else that is taken in of an agent
+// To say what is in a config ([fleetconfig.Examine]) takes ten times as long as all else that is taken in of an agent
 // that changed. So it is done once for each hash, and outside of the lock under which questions are answered. A question
 // reads what few agents reported, or some of what many did, those last that reported first, so that who has just reported is
 // seen; [Index.Read] goes on from the other end, so that none waits for ever. Agents whose config is unread are found and

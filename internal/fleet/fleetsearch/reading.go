@@ -288,8 +288,9 @@ func (x *Index) dropFacts(f *facts, seat int32) {
 	}
 	if wait := f.unread; wait != nil {
 		last := len(wait.slots) - 1
-		wait.slots[seat] = wait.slots[last]
-		x.rows[wait.slots[seat]].seat = seat
+		if moved := wait.slots[last]; int(seat) < last { // else it is who goes, and may have a seat elsewhere by now
+			wait.slots[seat], x.rows[moved].seat = moved, seat
+		}
 		wait.slots = wait.slots[:last]
 	}
 	if f.users--; f.users > 0 {

@@ -60,6 +60,24 @@ func timesOf(examined map[string]int) (n int) {
 	return n
 }
 
+// requireSeats holds who waits for a config against where it thinks it waits.
+func requireSeats(t *testing.T, x *Index) {
+	t.Helper()
+	unread := 0
+	for hash, f := range x.facts {
+		if f.unread == nil {
+			continue
+		}
+		unread++
+		require.Len(t, f.unread.slots, f.users, hash)
+		for seat, slot := range f.unread.slots {
+			require.Same(t, f, x.rows[slot].facts)
+			require.EqualValues(t, seat, x.rows[slot].seat)
+		}
+	}
+	require.Equal(t, unread, x.reading.unread)
+}
+
 var familySide = Side{Facet: FacetFamily}
 
 func TestAQuestionReadsWhatFewReported(t *testing.T) {

@@ -418,7 +418,7 @@ func TestConfigs(t *testing.T) {
 
 // The index must say the same as the agents do, whatever came and went, and however late configs are read.
 func TestTheIndexFollowsTheFleet(t *testing.T) {
-	for name, s := range map[string]share{"at once": usualShare, "behind": {some: 1}} {
+	for name, s := range map[string]share{"at once": usualShare, "behind": {some: 1}, "never": {}} {
 		t.Run(name, func(t *testing.T) { followTheFleet(t, s) })
 	}
 }
@@ -455,6 +455,7 @@ func followTheFleet(t *testing.T, s share) {
 			compare(t, f, x)
 		case step%7 == 0:
 			x.Refresh()
+			requireSeats(t, x)
 		}
 	}
 	readAll(x)
