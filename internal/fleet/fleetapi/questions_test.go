@@ -404,7 +404,7 @@ func TestNoSpreadsheetFindsAFormula(t *testing.T) {
 			}
 		}
 		w := httptest.NewRecorder()
-		writeCSV(w, "said", columns, [][2]string{said})
+		writeCSV(w, "said", columns, [][2]string{said}, 0)
 		file := w.Body.String()
 		rows, err := csv.NewReader(strings.NewReader(file)).ReadAll()
 		require.NoError(t, err)
