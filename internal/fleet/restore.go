@@ -84,6 +84,13 @@ func (f *Fleet) Unkept(event uint64, p Position, limit int) Keeping {
 	return Keeping{Events: f.journal.after(event, limit), Lost: f.journal.lost, Delta: f.sinceLocked(p)}
 }
 
+// UnkeptEvents is Unkept for who is still busy with the agents of before: the events alone, and how many were lost.
+func (f *Fleet) UnkeptEvents(event uint64, limit int) (events []Event, lost uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.journal.after(event, limit), f.journal.lost
+}
+
 // Kept says that all events up to this ID are kept.
 func (f *Fleet) Kept(event uint64) {
 	f.mu.Lock()

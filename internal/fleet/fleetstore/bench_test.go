@@ -118,6 +118,34 @@ func BenchmarkStore(b *testing.B) {
 	})
 }
 
+// BenchmarkChurn has new agents come and the last ones leave, at a pace, in a fleet that is full: each takes the place of
+// one that is long gone. It prints how much of what happened was written while it did, and how much never was.
+func BenchmarkChurn(b *testing.B) {
+	const n, perSecond = manyAgents / 5, 2000
+	for range b.N {
+		f := fleet.New(fleet.Settings{MaxAgents: n / 4, MaxAgentsPerConnection: 1, MaxMemory: 64 << 30})
+		k := NewKeeper(f, Settings{Open: opener(pathIn(b))})
+		require.NoError(b, k.Start(ctx))
+		start := time.Now()
+		for i := range n {
+			if i%20 == 0 {
+				time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / perSecond)))
+			}
+			f.Report(connOf(i+1), manyReport(i), time.Now())
+			f.Disconnected(connOf(i), time.Now())
+		}
+		took, before := time.Since(start), k.Stats()
+		happened := f.LastEvent()
+		require.NoError(b, k.Stop(ctx))
+		after := k.Stats()
+		b.ReportMetric(n/took.Seconds(), "agents/s")
+		b.ReportMetric(float64(happened)/took.Seconds(), "events/s")
+		b.ReportMetric(100*float64(before.Events)/float64(happened), "%events-at-once")
+		b.ReportMetric(100*float64(after.Lost)/float64(happened), "%events-lost")
+		b.ReportMetric(100*float64(before.Agents)/n, "%agents-at-once")
+	}
+}
+
 // BenchmarkTables asks the tables what is asked of memory today: 100,000 agents with 20 components each. It shows that
 // the indexes serve a node that does not have the whole fleet in memory.
 func BenchmarkTables(b *testing.B) {

@@ -12,7 +12,8 @@
 //     on disk when that has written it. A process that is killed loses no more than that.
 //   - A heartbeat that changes nothing causes no statement. When each agent was last heard is written in coarse
 //     batches, and at the end.
-//   - Of an agent that changes often only the last state is written; of its transitions, each.
+//   - Of an agent that changes often only the last state is written; of its transitions, each. Where more agents come and
+//     go than can be written, transitions go first: agents wait, and what is on disk of them is older meanwhile.
 //   - When the store fails, the fleet goes on in memory. What was not written is written when it works again. Only
 //     transitions that memory has no room for are lost; they are counted, and the log has an event that says so.
 //   - Nothing of what is there is deleted because it can't be read. A damaged file is put aside under another name.

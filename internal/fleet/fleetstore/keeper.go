@@ -49,6 +49,8 @@ type Settings struct {
 const (
 	// batchRows is how many agents, and how many events, one transaction has at most.
 	batchRows = 1000
+	// mostAhead is how many transactions of events there are at most before one of agents: all that memory has room for.
+	mostAhead = 64
 	// saidRows is of how many agents one transaction says what they said: each may have said a hundred kilobytes.
 	saidRows = 100
 	// pruneRows is how many rows of a kind are deleted at a time: briefly, for writes wait.

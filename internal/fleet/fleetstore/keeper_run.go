@@ -81,6 +81,9 @@ func (k *Keeper) work(ctx context.Context, watcher *fleet.Watcher) error {
 // flush writes all that was not written.
 func (k *Keeper) flush(ctx context.Context) error {
 	for {
+		if err := k.writeAhead(ctx); err != nil {
+			return err
+		}
 		unkept := k.fleet.Unkept(k.event, k.position, batchRows)
 		k.noteLost(&unkept)
 		if err := k.writeUnkept(ctx, unkept); err != nil {
@@ -110,6 +113,27 @@ func (k *Keeper) noteLost(u *fleet.Keeping) {
 	k.mu.Unlock()
 }
 
+// writeAhead writes what has happened before the agents that it happened to, where that is much: of agents the last state
+// is enough, however late it is written, but of events memory has room for so many only, and an event costs a small part
+// of what an agent does. What is left belongs with the next agents.
+func (k *Keeper) writeAhead(ctx context.Context) error {
+	for range mostAhead {
+		events, lost := k.fleet.UnkeptEvents(k.event, batchRows)
+		if len(events) < batchRows {
+			return nil
+		}
+		u := fleet.Keeping{Events: events, Lost: lost}
+		k.noteLost(&u)
+		b := Batch{Events: u.Events}
+		if err := k.write(ctx, func(s Store) error { return s.Write(ctx, b) }); err != nil {
+			return err
+		}
+		k.wrote(b)
+		k.lost = lost
+	}
+	return nil
+}
+
 // writeUnkept writes in transactions that are not too large.
 func (k *Keeper) writeUnkept(ctx context.Context, u fleet.Keeping) error {
 	removed := k.removed(&u)
@@ -128,9 +152,12 @@ func (k *Keeper) writeUnkept(ctx context.Context, u fleet.Keeping) error {
 			}
 			k.wrote(b)
 		}
+		k.lost = max(k.lost, u.Lost)
 		if b = (Batch{}); len(rest) == 0 {
-			k.lost = u.Lost
 			return nil
+		}
+		if err := k.writeAhead(ctx); err != nil {
+			return err
 		}
 	}
 }

@@ -55,6 +55,47 @@ func TestEachTransitionIsHandedOverInTime(t *testing.T) {
 	})
 }
 
+// slowStore takes as long for an agent as a busy machine does.
+type slowStore struct {
+	*fakeStore
+	agent time.Duration
+}
+
+func (s *slowStore) Write(ctx context.Context, b Batch) error {
+	time.Sleep(time.Duration(len(b.Agents)) * s.agent)
+	return s.fakeStore.Write(ctx, b)
+}
+
+// More agents come and go than can be written. What has happened is written all the same: it does not wait for them.
+func TestWhatHappenedDoesNotWaitForAgents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, most = 200, 400
+		store := &slowStore{fakeStore: newFakeStore(), agent: 2 * time.Second / perSecond}
+		f := fleet.New(fleet.Settings{MaxAgents: most})
+		k := NewKeeper(f, Settings{Open: func(context.Context) (Store, error) { return store, nil }})
+		require.NoError(t, k.Start(ctx))
+		defer func() { _ = k.Stop(ctx) }()
+		for i := range 20 * perSecond {
+			f.Report(connOf(i+1), fullReport(fmt.Sprint(i), 0), time.Now())
+			f.Disconnected(connOf(i), time.Now())
+			time.Sleep(time.Second / perSecond)
+		}
+		synctest.Wait()
+		happened := f.LastEvent()
+		meanwhile := uint64(most) * uint64(store.agent) * happened / uint64(20*time.Second) // while all agents are written once
+		require.LessOrEqual(t, happened-k.Stats().Events, meanwhile+2*batchRows)
+		require.Greater(t, happened, 2*(meanwhile+2*batchRows), "it would be more otherwise")
+		require.NoError(t, k.Stop(ctx))
+		store.look(func(s *fakeStore) {
+			for i, e := range s.events {
+				require.Equal(t, uint64(i+1), e.ID, "all of them, in order")
+			}
+			require.Len(t, s.events, int(happened))
+			require.Len(t, s.agents, most)
+		})
+	})
+}
+
 func TestAnUnchangedHeartbeatCausesNoStatement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, f := newFakeStore(), fleet.New(fleet.Settings{})
