@@ -233,8 +233,8 @@ func (c *Config) validateCORS() error {
 
 // validateDirection refuses an upstream that is the gateway itself: what it carries would go round.
 func (c *Config) validateDirection() error {
-	if c.Upstream.UnixSocket != "" {
-		return nil
+	if c.Upstream.UnixSocket != "" || c.Upstream.ProxyURL != "" {
+		return nil // what localhost is to a proxy is another matter
 	}
 	plain, secure := c.Upstream.schemes()
 	var errs []error

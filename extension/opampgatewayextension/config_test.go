@@ -184,6 +184,7 @@ func TestWhatWorksIsTaken(t *testing.T) {
 		"the same port":        "{insecure: true, listener: {endpoint: '0.0.0.0:4320'}, upstream: {endpoint: 'ws://192.0.2.1:4320/v1/opamp'}}",
 		"a name of whomever":   "{insecure: true, listener: {endpoint: '0.0.0.0:4320'}, upstream: {endpoint: 'ws://fleet:4320/v1/opamp'}}",
 		"another loopback":     "upstream: {endpoint: 'ws://127.0.0.2:4320/v1/opamp'}",
+		"behind a proxy":       "upstream: {endpoint: 'ws://localhost:4320/v1/opamp', proxy_url: 'http://proxy.example.com:3128'}",
 		"a socket":             "upstream: {endpoint: 'ws://localhost:4320/v1/opamp', unix_socket: /run/opamp.sock}",
 		"failover by path":     "upstream: {endpoint: 'ws://a/1', failover: ['ws://a/2', 'ws://a:81/1', 'wss://a/1', 'ws://a/1?tenant=2']}",
 		"small":                "{limits: {max_message_size: 4096, max_agents: 1}, timeouts: {ping: 100ms, grace: 1ms}, upstream: {max_retry_after: 1ms}}",
