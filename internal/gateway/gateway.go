@@ -136,13 +136,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r = g.meet(w, r); r == nil {
 		return
 	}
-	if (r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect) && !g.reachFor(r) {
+	if r.Method == http.MethodGet || g.set.Auth.Mode == AuthConnect {
+		reached := g.reachFor(r)
 		if r = g.meet(w, r); r == nil {
 			return
 		}
-		g.turnedAway.Add(1)
-		g.server.TurnAway(w, r, http.StatusServiceUnavailable, g.absence())
-		return
+		if !reached {
+			g.turnedAway.Add(1)
+			g.server.TurnAway(w, r, http.StatusServiceUnavailable, g.absence())
+			return
+		}
 	}
 	if !g.auth.admit(w, r) {
 		return

@@ -37,6 +37,10 @@ const (
 // the same time would wait for each other. What both are answered then tells them.
 const longestWait = 3 * time.Second
 
+// lineageKept is how long what is known of the gateways above counts after the connection that told it has ended, or was
+// refused: longer than the pause between two attempts, which tell it again.
+const lineageKept = time.Minute
+
 var (
 	errLoop = errors.New("upstream.endpoint leads back to this gateway, by itself or over other gateways, " +
 		"so that nothing reaches an OpAMP server: set it to the server's address")
@@ -53,12 +57,23 @@ type kinship struct {
 	denied *tally.Tally[string]
 
 	mu    sync.Mutex
-	above map[*slot][]string     // guarded by mu: as each connection's last answer had it
-	alone []string               // guarded by mu: the same, of the last connection that belongs to one agent
-	told  uint64                 // guarded by mu: grows with each gateway that comes to above
-	below map[*session]struct{}  // guarded by mu: gateways that are connected
-	come  map[*arriving]struct{} // guarded by mu: gateways that wait for a connection to the server
+	above map[*slot]lineage // guarded by mu: as each connection's last answer had it
+	alone lineage           // guarded by mu: the same, of the last connection that belongs to one agent
+	// aloneOf has the connections that belong to one agent each; nil: there was none. Guarded by mu.
+	aloneOf *pool
+	told    uint64                 // guarded by mu: grows with each gateway that comes to above
+	below   map[*session]struct{}  // guarded by mu: gateways that are connected
+	come    map[*arriving]struct{} // guarded by mu: gateways that wait for a connection to the server
 }
+
+// lineage is over which gateways a connection goes. What it was of one that is not there any more must not keep anybody
+// away for ever: a gateway that refuses all who come has no reason to connect, and would not learn that it is otherwise.
+type lineage struct {
+	names   []string
+	checked time.Time // when that was so last, if the connection has ended; zero: long ago
+}
+
+func (l lineage) fresh() bool { return time.Since(l.checked) < lineageKept }
 
 // arriving is a gateway that wants to connect, and waits for this one's own connection. For that connection is made for
 // its sake it is named there, like one whose message is passed on.
@@ -73,7 +88,7 @@ const loopDenied = "loop"
 func newKinship() *kinship {
 	return &kinship{
 		name: uuid.NewString(), denied: tally.New([]string{loopDenied}),
-		above: make(map[*slot][]string), below: make(map[*session]struct{}),
+		above: make(map[*slot]lineage), below: make(map[*session]struct{}),
 		come: make(map[*arriving]struct{}),
 	}
 }
@@ -131,12 +146,29 @@ func (k *kinship) waiting() (names []string) {
 	return names
 }
 
-// overLocked are the gateways over which this one reaches its server.
+// overLocked are the gateways over which this one reaches its server, or did when it had a connection.
 func (k *kinship) overLocked() []string {
-	over := slices.Clone(k.alone)
-	for _, names := range k.above {
-		over = append(over, names...)
+	over := slices.Clone(k.alone.names)
+	for _, l := range k.above {
+		over = append(over, l.names...)
 	}
+	return unique(over)
+}
+
+// surelyLocked are those of them over which it does.
+func (k *kinship) surelyLocked() (over []string) {
+	if k.alone.fresh() || k.aloneOf != nil && k.aloneOf.connected.Load() > 0 {
+		over = slices.Clone(k.alone.names)
+	}
+	for s, l := range k.above {
+		if l.fresh() || s.current.Load() != nil {
+			over = append(over, l.names...)
+		}
+	}
+	return unique(over)
+}
+
+func unique(over []string) []string {
 	slices.Sort(over)
 	over = slices.Compact(over)
 	return over[:min(len(over), maxAbove-1)]
@@ -159,7 +191,7 @@ func (g *Gateway) meet(w http.ResponseWriter, r *http.Request) *http.Request {
 	}
 	k := g.kin
 	k.mu.Lock()
-	over, told := k.overLocked(), k.told
+	over, told := k.surelyLocked(), k.told
 	k.mu.Unlock()
 	over = append(over, k.name)
 	w.Header().Set(gatewaysHeader, strings.Join(over, ", "))
@@ -211,17 +243,17 @@ func (k *kinship) learn(s *slot, answer http.Header) error {
 	names := gatewaysIn(answer)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(names) == 0 && len(k.above) == 0 && len(k.alone) == 0 {
+	if len(names) == 0 && len(k.above) == 0 && len(k.alone.names) == 0 {
 		return nil
 	}
 	before := k.overLocked()
 	switch {
 	case s.lane.peer != nil:
-		k.alone = names
+		k.alone, k.aloneOf = lineage{names: names, checked: time.Now()}, s.pool
 	case len(names) == 0:
 		delete(k.above, s)
 	default:
-		k.above[s] = names
+		k.above[s] = lineage{names: names, checked: time.Now()}
 	}
 	over := k.overLocked()
 	if slices.ContainsFunc(over, func(name string) bool { return !slices.Contains(before, name) }) {
@@ -230,6 +262,7 @@ func (k *kinship) learn(s *slot, answer http.Header) error {
 			below.retell()
 		}
 	}
+	over = k.surelyLocked()
 	for a := range k.come {
 		if slices.ContainsFunc(a.names, func(name string) bool { return slices.Contains(over, name) }) {
 			a.giveUp()
@@ -239,6 +272,28 @@ func (k *kinship) learn(s *slot, answer http.Header) error {
 		return errLoop
 	}
 	return nil
+}
+
+// ended is told that a connection of s has ended.
+func (k *kinship) ended(s *slot) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s.lane.peer != nil {
+		k.alone.checked = time.Now()
+	} else if l, ok := k.above[s]; ok {
+		l.checked = time.Now()
+		k.above[s] = l
+	}
+}
+
+// rests is told that s connects again only when somebody comes.
+func (k *kinship) rests(s *slot) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l, ok := k.above[s]; ok {
+		l.checked = time.Time{}
+		k.above[s] = l
+	}
 }
 
 // upgrade connects s to the server, unless that is this gateway itself in the end.

@@ -137,7 +137,7 @@ func TestLoopThatClosesLater(t *testing.T) {
 	// As if the middle one had found its way over the last one only after the first had come.
 	first.kin.mu.Lock()
 	for s := range first.kin.above {
-		first.kin.above[s] = []string{middle.kin.name}
+		first.kin.above[s] = lineage{names: []string{middle.kin.name}, checked: time.Now()}
 	}
 	first.kin.mu.Unlock()
 
@@ -206,7 +206,7 @@ func TestAgentThatClaimsToBeTheGatewayAbove(t *testing.T) {
 	lower := newRig(t, Settings{Grace: 10 * time.Millisecond, UpstreamIdle: 10 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
 	rest := func(a *testAgent) {
 		t.Helper()
-		a.say(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}})
+		a.send(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}}) // its answer may come after its grace
 		a.vanish()
 		lower.eventually(func() bool { return lower.pool.connected.Load() == 0 }, "its connection is not let go")
 	}
@@ -223,6 +223,31 @@ func TestAgentThatClaimsToBeTheGatewayAbove(t *testing.T) {
 		a.beat()
 		require.NotErrorIs(t, lower.absence(), errLooped)
 	}
+}
+
+// What was known of the way to the server while there was one keeps nobody away when there is none: the gateway that comes
+// may be the only reason to find out that it is another by now.
+func TestTheWayThatWasKeepsNobodyAway(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{Grace: 10 * time.Millisecond, UpstreamIdle: 10 * time.Millisecond}, p)
+	a := r.arrive()
+	r.kin.mu.Lock()
+	r.kin.above[r.pool.all()[0]] = lineage{names: []string{"another"}} // as if the server had been reached over it
+	r.kin.mu.Unlock()
+	come := func() bool {
+		ws, resp, err := r.dial(http.Header{gatewaysHeader: {"another"}})
+		if err != nil {
+			require.Equal(t, http.StatusLoopDetected, resp.StatusCode)
+			return false
+		}
+		_ = ws.CloseNow()
+		require.Equal(t, r.kin.name, resp.Header.Get(gatewaysHeader), "it is told what is so now")
+		return true
+	}
+	require.False(t, come())
+	a.send(&protobufs.AgentToServer{AgentDisconnect: &protobufs.AgentDisconnect{}}) // its answer may come after its grace
+	a.vanish()
+	r.eventually(come, "it is refused for what was")
 }
 
 // A way between that takes the header out leaves a loop unnamed, and bounded all the same: a UID has one connection.

@@ -301,6 +301,7 @@ func (s *slot) run(ctx context.Context, atOnce bool) {
 		atOnce = s.lane.peer != nil || !s.pool.router.resting(s.lane)
 		if !atOnce {
 			failures = 0
+			s.pool.gw.kin.rests(s)
 			s.pool.log.Info("no agent needs this connection to the OpAMP server; it is made again when one does",
 				zap.String("upstream", s.name), zap.String("reason", lostReason(err)))
 			continue
@@ -443,6 +444,7 @@ func (s *slot) converse(ctx context.Context) (time.Duration, error) {
 	if l.idle.Load() {
 		err = errIdle
 	}
+	p.gw.kin.ended(s)
 	p.router.laneDown(s.lane, l)
 	s.current.Store(nil)
 	p.connected.Add(-1) // once nobody is sent there any more
