@@ -656,8 +656,12 @@ func TestWhenItIsFullTheOldestMakeRoom(t *testing.T) {
 	k := keep(t, f, Settings{Open: func(ctx context.Context) (Store, error) {
 		return OpenSQLite(ctx, SQLiteSettings{Path: path, MaxBytes: 1 << 20})
 	}})
+	changes := uint64(10_000)
+	if testing.Short() {
+		changes = 4000
+	}
 	f.Report(connOf(1), fullReport("a", 0), testNow)
-	for seq := uint64(1); seq <= 10_000; seq++ {
+	for seq := uint64(1); seq <= changes; seq++ {
 		f.Report(connOf(1), change("a", seq), testNow)
 	}
 	require.NoError(t, k.Stop(ctx))
