@@ -174,10 +174,11 @@ func (r *run) settle() {
 	}, answerWithin, 250*time.Millisecond)
 }
 
-// requireAll asserts that everybody is there.
+// requireAll asserts that everybody is there, and nobody else once those before are seen to have gone.
 func (r *run) requireAll() {
 	r.b.Helper()
-	require.EqualValues(r.b, r.size, r.server.Count().Counts[countConnected], "agents that the server counts as connected")
+	require.Eventually(r.b, func() bool { return r.server.Count().Counts[countConnected] == int64(r.size) },
+		answerWithin, 50*time.Millisecond, "agents that the server counts as connected: not %d", r.size)
 }
 
 // heartbeats measures them as fast as they go.
