@@ -150,7 +150,9 @@ func TestTwoCollectorsWithOneIdentity(t *testing.T) {
 			first, uid := start()
 			second, other := start()
 			require.NotEqual(t, uid, other)
-			warnings := second.c.matching(func(line logLine) bool { return line.Level == "warn" && strings.Contains(line.Raw, `"`+key+`"`) })
+			warnings := second.c.waitLines(t, map[string]int{"file": 1, "storage": 2}[kind], "the place is taken", func(line logLine) bool {
+				return line.Level == "warn" && strings.Contains(line.Raw, `"`+key+`"`)
+			})
 			if kind == "file" {
 				require.Len(t, warnings, 1)
 				require.Contains(t, warnings[0].Text, "Another collector")

@@ -121,8 +121,8 @@ func TestQueueOfThreeSignals(t *testing.T) {
 // message from others.
 func TestQueueKeepsWhatTakesLong(t *testing.T) {
 	t.Parallel()
-	const visibility, records = 2 * time.Second, 3
-	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "2"})
+	const visibility, records = 4 * time.Second, 3
+	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "4"})
 	dead := q.deadLetters(t, 1)
 	b := startBucket(t, q.send)
 	s := startSink(t, func(ctx context.Context, _ int) bool {
@@ -156,7 +156,7 @@ func TestQueueKeepsWhatTakesLong(t *testing.T) {
 func TestQueueLeavesPoison(t *testing.T) {
 	t.Parallel()
 	const receives, records = 2, 3
-	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "1"})
+	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "3"})
 	dead := q.deadLetters(t, receives)
 	b := startBucket(t, q.send)
 	s := startSink(t, nil)
@@ -221,7 +221,7 @@ func TestQueueGetsBackWhatIsNotDone(t *testing.T) {
 func TestQueueSurvivesKills(t *testing.T) {
 	t.Parallel()
 	const minutes, records, kills, workers = 60, 3, 3, 4
-	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "1"})
+	q := startQueue(t, map[string]string{string(types.QueueAttributeNameVisibilityTimeout): "3"})
 	b := startBucket(t, q.send)
 	s := startSink(t, func(ctx context.Context, _ int) bool { // slow enough to be hit in the middle
 		select {
