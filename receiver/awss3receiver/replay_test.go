@@ -427,7 +427,7 @@ func TestFollow(t *testing.T) {
 	b.Put(t, second(now.Add(-40*time.Second)), document("before"))
 	r := b.start(t, cfg)
 	b.wait(t, 1)
-	b.Put(t, second(time.Now().Add(2*time.Second)), document("later"))
+	b.Put(t, second(time.Now().Add(4*time.Second)), document("later")) // there before its second is read
 	b.wait(t, 2)
 	require.NoError(t, r.Shutdown(t.Context()))
 	b.Put(t, second(time.Now().Add(time.Second)), document("after a restart"))
