@@ -96,7 +96,10 @@ func BenchmarkUnchangedReport(b *testing.B) {
 // BenchmarkAcceptThenClose measures how often a server that accepts and closes is
 // connected, over real sockets for ten seconds.
 func BenchmarkAcceptThenClose(b *testing.B) {
-	const span = 10 * time.Second
+	span := 10 * time.Second
+	if testing.Short() {
+		span = time.Second
+	}
 	for b.Loop() {
 		s := opamptest.NewServer(b, opamptest.Script{Accepted: func(c *websocket.Conn) bool {
 			_ = c.CloseNow()
