@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/wsframe"
@@ -29,9 +30,6 @@ const (
 	// closeLimit bounds the WebSocket close handshake with the server.
 	closeLimit = 500 * time.Millisecond
 )
-
-// suspicion is how long a message may be the reason why the server closed.
-const suspicion = 10 * time.Second
 
 // How a link ends.
 var (
@@ -78,8 +76,6 @@ type link struct {
 	used     atomic.Bool  // a message was put
 	idle     atomic.Bool  // it was ended because nobody needs it
 	lastRead atomic.Int64 // nanoseconds since opened; what the server has taken of a large message counts as well
-	largest  atomic.Int64 // the largest message of late, in bytes
-	largeAt  atomic.Int64 // when it was put: nanoseconds since opened
 
 	mu     sync.Mutex
 	buf    []byte        // guarded by mu: frames to be written
@@ -87,6 +83,7 @@ type link struct {
 	lent   *loan         // guarded by mu: a large message that waits for the writer, or that it has; nil if there is none
 	oldest time.Time     // guarded by mu: when the first of them was put
 	room   chan struct{} // guarded by mu: closed when buf has been taken; nil while nobody waits
+	sizes  sizes         // guarded by mu: of messages that were put
 	err    error         // guarded by mu: why it ended; nil while it has not
 
 	unwritten atomic.Int64 // messages that a write did not bring out; set before gone is closed
@@ -96,6 +93,7 @@ func newLink(conn io.ReadWriteCloser, s *slot, set linkSettings) *link {
 	return &link{
 		set: set, conn: conn, opened: time.Now(), slot: s, peer: s.lane.peer,
 		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		sizes: sizes{keep: max(suspicion, 3*set.pingInterval)}, // a server that finds it later than that is silent
 	}
 }
 
@@ -247,7 +245,7 @@ func (l *link) putLoan(loan *loan) (<-chan struct{}, error) {
 		return l.roomLocked(), nil
 	}
 	l.used.Store(true)
-	l.sizeLocked(loan.message.len())
+	l.sizes.note(loan.message.len(), time.Now())
 	l.lent = loan
 	l.nudge()
 	return nil, nil
@@ -274,15 +272,23 @@ func (l *link) noteLocked(size int) {
 		l.used.Store(true)
 	}
 	l.queued++
-	l.sizeLocked(size)
+	l.sizes.note(size, time.Now())
 }
 
-// sizeLocked remembers the largest message of late.
-func (l *link) sizeLocked(size int) {
-	now := int64(time.Since(l.opened))
-	if int64(size) >= l.largest.Load() || now-l.largeAt.Load() > int64(suspicion) {
-		l.largest.Store(int64(size))
-		l.largeAt.Store(now)
+// tooLarge is the size of a message that err may mean was too large for the server; 0: there is
+// none. A server that closes while much is on the way to it often resets the connection, and
+// its Close frame is lost: so a large message just before a reset is taken for the reason as well.
+func (l *link) tooLarge(err error) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var closed *closedError
+	switch {
+	case errors.As(err, &closed) && closed.code == wsframe.CloseTooBig:
+		return l.sizes.tooLarge()
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return l.sizes.reset(time.Now())
+	default:
+		return 0
 	}
 }
 

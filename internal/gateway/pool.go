@@ -47,8 +47,6 @@ const (
 	samplePause = 50 * time.Millisecond
 	// sampleLimit ends a measurement that has no end.
 	sampleLimit = 5 * time.Second
-	// suspect is the size from which a message may be the reason for a reset, in bytes.
-	suspect = 4 << 20
 	// forgetLimit is how long a message size that cost a connection is held against agents.
 	forgetLimit = 10 * time.Minute
 )
@@ -526,17 +524,10 @@ func (s *slot) sentAway(err error) {
 }
 
 // blame remembers the size of a message for which the server has closed the connection. Who
-// sends one like it again would close it again, for everybody. A server that closes while
-// much is on the way to it often resets the connection, and its Close frame is lost: so a
-// large message just before a reset is taken for the reason as well.
+// sends one like it again would close it again, for everybody.
 func (s *slot) blame(l *link, err error) {
-	size := l.largest.Load()
-	recent := int64(time.Since(l.opened))-l.largeAt.Load() < int64(suspicion)
-	var closed *closedError
-	switch {
-	case errors.As(err, &closed) && closed.code == wsframe.CloseTooBig && size > 0:
-	case size >= suspect && recent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
-	default:
+	size := int64(l.tooLarge(err))
+	if size == 0 {
 		return
 	}
 	p := s.pool
