@@ -97,6 +97,9 @@ type slot struct {
 	sampled atomic.Int64 // when the last one began: nanoseconds since the gateway was made
 	wait    atomic.Int64 // how long the server takes to answer, smoothed; nanoseconds
 
+	// Owned by run.
+	spared []time.Time // of each endpoint: until when it wants to be left alone
+
 	// Owned by tend.
 	unneeded time.Time // since when nobody is on it, as far as tend has seen; zero: somebody is
 }
@@ -154,7 +157,10 @@ func (p *pool) run(ctx context.Context, s *slot, atOnce bool) {
 }
 
 func (p *pool) newSlot(name string, l *lane, header http.Header) *slot {
-	return &slot{pool: p, name: name, lane: l, header: header, first: make(chan struct{})}
+	return &slot{
+		pool: p, name: name, lane: l, header: header, first: make(chan struct{}),
+		spared: make([]time.Time, len(p.set.Endpoints)),
+	}
 }
 
 func (p *pool) all() []*slot {
@@ -309,8 +315,7 @@ func (s *slot) run(ctx context.Context, atOnce bool) {
 		}
 		wait := pause(failures)
 		if asked > 0 {
-			asked = min(asked, s.pool.set.MaxRetryAfter)
-			wait = asked + rand.N(asked/4+1) //nolint:gosec // jitter, not a secret
+			wait = asked
 		}
 		failures++
 		if s.lane.peer == nil {
@@ -378,28 +383,54 @@ func (p *pool) failOver(from int32, err error) {
 }
 
 // dial connects to the server: to the endpoint in use, or, since somebody may be waiting,
-// to the first of the others that can be reached. It returns how long the server asked to
+// to the first of the others that can be reached. It returns how long all of them asked to
 // be left alone.
 func (s *slot) dial(ctx context.Context) (conn io.ReadWriteCloser, at Endpoint, asked time.Duration, err error) {
 	p := s.pool
 	for range p.set.Endpoints {
 		index := p.active.Load()
 		at = p.set.Endpoints[index]
-		dialing, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
-		conn, err = s.upgrade(dialing, at)
-		cancel()
-		s.looped.Store(errors.Is(err, errLoop))
-		if err == nil {
-			p.set.Observer.Dialled("ok")
+		if conn, err = s.dialAt(ctx, index); err == nil {
 			return conn, at, 0, nil
 		}
-		p.set.Observer.Dialled(dialReason(err))
 		p.failOver(index, err)
-		if asked = s.turnedDown(err); asked > 0 || s.refused.Load() || ctx.Err() != nil || p.active.Load() == index {
+		if s.refused.Load() || ctx.Err() != nil || p.active.Load() == index {
 			break
 		}
 	}
-	return nil, at, asked, err
+	return nil, at, s.sparing(), err
+}
+
+// dialAt connects to one endpoint, unless that wants to be left alone.
+func (s *slot) dialAt(ctx context.Context, index int32) (io.ReadWriteCloser, error) {
+	p := s.pool
+	if time.Now().Before(s.spared[index]) {
+		return nil, errSpared
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.set.HandshakeTimeout)
+	defer cancel()
+	conn, err := s.upgrade(ctx, p.set.Endpoints[index])
+	s.looped.Store(errors.Is(err, errLoop))
+	if err == nil {
+		p.set.Observer.Dialled("ok")
+		return conn, nil
+	}
+	p.set.Observer.Dialled(dialReason(err))
+	if asked := min(s.turnedDown(err), p.set.MaxRetryAfter); asked > 0 {
+		s.spared[index] = time.Now().Add(asked + rand.N(asked/4+1)) //nolint:gosec // jitter, not a secret
+	}
+	return nil, err
+}
+
+var errSpared = errors.New("the OpAMP server has asked to be left alone for a while")
+
+// sparing is how long it takes until an endpoint may be asked; 0: one may be now.
+func (s *slot) sparing() time.Duration {
+	least := time.Until(s.spared[0])
+	for _, until := range s.spared[1:] {
+		least = min(least, time.Until(until))
+	}
+	return max(least, 0)
 }
 
 // converse has one connection, from dial to close. It returns how long the server asked to

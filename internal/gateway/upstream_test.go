@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -195,6 +196,27 @@ func TestServerThatWantsToBeLeftAlone(t *testing.T) {
 	_, resp, err := r.dial(nil)
 	require.Error(t, err)
 	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+}
+
+// One endpoint that wants to be left alone is, and for as long; the others are tried meanwhile.
+func TestFailoverFromAnEndpointThatWantsToBeLeftAlone(t *testing.T) {
+	var asked atomic.Int64
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(busy.Close)
+	second := newPartner(t)
+	r := newRig(t, Settings{MaxRetryAfter: time.Hour, Endpoints: []Endpoint{
+		endpoint(t, "ws://"+busy.Listener.Addr().String()+"/v1/opamp"), endpoint(t, "ws://"+second.addr+"/v1/opamp"),
+	}}, "")
+	a := r.arrive()
+	second.kill()
+	r.eventually(func() bool { return r.pool.connected.Load() == 0 }, "the connection is lost")
+	second.revive()
+	r.eventually(func() bool { return second.connects(a.uid) }, "and there again")
+	assert.EqualValues(t, 1, asked.Load())
 }
 
 func TestFailover(t *testing.T) {
