@@ -101,12 +101,20 @@
 // an agent says meanwhile is dropped, and it gets no answer, so it does not believe
 // otherwise.
 //
+// Whoever has lost a message, to an outage or for want of room, is announced, also one of which the
+// server has never heard: it does not know, and may have nothing more to say. One that has said
+// goodbye is not.
+//
 // When there is a connection again (or another one is left), each agent is announced on it, at a
 // pace: a message with its UID and a sequence number and nothing else. The number is
 // chosen so that the server sees a gap and asks for everything: the agent's last one
 // again, if the server has certainly had it, since then the agent's next message does not look like
 // another gap; otherwise two ahead. An agent that speaks before its turn needs no
 // announcement.
+//
+// A server over plain HTTP that is not there, or has no time, is told after a pause that grows, or as long
+// as it has asked for; agents' own messages go on as they come. It is not told of an agent that it has refused,
+// nor of any where agents show it credentials of their own.
 //
 // A server that froze is found by its silence: it is pinged after an interval, and given
 // up after two.

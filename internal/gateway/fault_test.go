@@ -51,6 +51,20 @@ func TestUpstreamLossKeepsAgents(t *testing.T) {
 	}
 }
 
+// An agent whose first message comes while there is no connection does not know that nobody has heard it.
+func TestAgentThatCameDuringTheLossIsAnnounced(t *testing.T) {
+	p := newPartner(t)
+	r := connected(t, Settings{}, p)
+	_ = r.arrive()
+	a := r.connect(opampwire.NewInstanceUID())
+	p.kill()
+	r.eventually(func() bool { return r.pool.connected.Load() == 0 }, "the connection is there")
+	a.send(described("agent"))
+	r.waitDropped(ReasonNoUpstream, 1)
+	p.revive()
+	a.awaitFlags(uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState))
+}
+
 func TestLossOfOneUpstreamMovesItsAgents(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t)

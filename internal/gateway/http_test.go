@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -170,6 +171,49 @@ func TestPollingAgentAndItsDoubleOnAWebSocket(t *testing.T) {
 	status, _ := (&poller{r: r, uid: a.uid}).post(described("thief"))
 	assert.Equal(t, http.StatusConflict, status)
 	a.beat()
+}
+
+// After an outage a server over plain HTTP is told of whom it has missed, as one over a WebSocket is. Whom it has refused
+// it is not told of, for the gateway has other credentials.
+func TestServerOverPlainHTTPIsBack(t *testing.T) {
+	p := newPartner(t)
+	r := newRig(t, Settings{}, "http://"+p.addr+"/v1/opamp")
+	known, stranger := r.arrive(), r.connect(opampwire.NewInstanceUID())
+	p.kill()
+	known.send(&protobufs.AgentToServer{})
+	stranger.send(described("stranger"))
+	r.waitDropped(ReasonUpstreamFailed, 2)
+	p.revive()
+	for _, a := range []*testAgent{known, stranger} {
+		a.awaitFlags(uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState))
+	}
+
+	refused := r.connect(opampwire.NewInstanceUID())
+	p.mu.Lock()
+	p.refuse = func(*http.Request) int { return http.StatusUnauthorized }
+	p.mu.Unlock()
+	before := r.Stats()
+	refused.send(described("refused"))
+	r.waitDropped(ReasonUpstreamFailed, before.Drops[ReasonUpstreamFailed]+1)
+	after := r.Stats()
+	assert.Zero(t, after.Unannounced)
+	assert.Equal(t, before.Announced, after.Announced)
+}
+
+// An endpoint over plain HTTP that answers for a server which is not there is none.
+func TestFailoverOverPlainHTTP(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	t.Cleanup(proxy.Close)
+	p := newPartner(t)
+	r := newRig(t, Settings{Endpoints: []Endpoint{
+		endpoint(t, "http://"+proxy.Listener.Addr().String()+"/v1/opamp"), endpoint(t, "http://"+p.addr+"/v1/opamp"),
+	}}, "")
+	a := r.connect(opampwire.NewInstanceUID())
+	a.send(described("agent"))
+	a.awaitFlags(uint64(protobufs.ServerToAgentFlags_ServerToAgentFlags_ReportFullState))
+	assert.Zero(t, a.report().GetFlags())
 }
 
 func TestServerOverPlainHTTP(t *testing.T) {

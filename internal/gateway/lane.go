@@ -270,7 +270,7 @@ func (r *router) strandLocked(a *agent, c carrier) {
 
 // queueLocked puts a among those that the server has to hear of.
 func (r *router) queueLocked(a *agent) {
-	if !a.queued && a.spoke {
+	if !a.queued && (a.spoke || a.lost) {
 		a.queued = true
 		r.waiting = append(r.waiting, a)
 	}
@@ -283,39 +283,52 @@ func (r *router) queueLocked(a *agent) {
 func (r *router) announce(n int, now moment) (announced int, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var kept []*agent // whose own lane is down
+	var kept []*agent // whose own lane is down, or has no room
+	full := make(map[*lane]bool)
 	i := 0
-	more = true
-	for ; i < len(r.waiting) && announced < n && more; i++ {
+	for ; i < len(r.waiting) && announced < n; i++ {
 		a := r.waiting[i]
-		if r.agents[a.uid] != a || a.peer == nil || a.bound() {
-			a.queued = false // it is gone, may be going, or has spoken since
+		if !r.unheardLocked(a) {
+			a.queued = false
 			continue
 		}
-		switch l := r.preferredLocked(a, false); {
-		case l == nil:
+		l := a.lane
+		if !a.bound() {
+			l = r.preferredLocked(a, false)
+		}
+		switch {
+		case l == nil, full[l]:
 			kept = append(kept, a)
 		case l.carrier == nil:
 			l.wantLocked() // and is announced when it has come, or another one is its own
 			kept = append(kept, a)
 		case !l.carrier.offer(opampwire.AppendHeartbeat(nil, a.uid, a.announcement(now))):
 			kept = append(kept, a)
-			more = false
+			full[l] = true // others may have room
 		default:
-			a.queued, a.told, a.lost = false, false, false
+			if !a.bound() {
+				a.told, a.pending = false, 0
+			}
+			a.queued, a.lost, a.spoke = false, false, true
 			r.joinLocked(a, l)
-			a.pending = 1
+			a.pending++
 			a.sent, a.sentAt = a.seq, now
 			announced++
 		}
 	}
 	r.counts.announced += uint64(announced) //nolint:gosec // not negative
-	more = more && i < len(r.waiting)
+	more = i < len(r.waiting)
 	r.waiting = append(kept, r.waiting[i:]...)
 	if len(r.waiting) == 0 {
 		r.waiting = nil
 	}
 	return announced, more
+}
+
+// unheardLocked says whether the server still has to hear of a. It need not of one that is gone or may be
+// going, has said goodbye, or has spoken since.
+func (r *router) unheardLocked(a *agent) bool {
+	return r.agents[a.uid] == a && a.peer != nil && !a.goodbye && (a.lost || !a.bound())
 }
 
 // announcement is the sequence number that makes a server ask for everything. It must not

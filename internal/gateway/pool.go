@@ -255,7 +255,7 @@ func (p *pool) shrink() {
 func (p *pool) announce(ctx context.Context) {
 	const perTurn = 100
 	pause := time.Second * perTurn / time.Duration(p.set.AnnouncePerSecond)
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	for {
 		select {
@@ -269,7 +269,7 @@ func (p *pool) announce(ctx context.Context) {
 		case more, n > 0:
 			timer.Reset(pause)
 		default:
-			timer.Reset(time.Second) // where a lane had no room
+			timer.Reset(time.Second) // where a lane had no room, or a message found none
 		}
 	}
 }

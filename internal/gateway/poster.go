@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"mime"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/otel-fleetview/fleetview/internal/opampdial"
@@ -23,10 +25,15 @@ const (
 	posterQueue = 1024
 	// posterWorkers post them.
 	posterWorkers = 4
+	// movePause is the least time between two endpoints that are tried.
+	movePause = 5 * time.Second
 )
 
 // errPost says that a message over plain HTTP did not get its answer.
 var errPost = errors.New("exchange with the OpAMP server over plain HTTP")
+
+// errAnswer says that the server is there, and its answer is no use.
+var errAnswer = errors.New("the answer")
 
 // poster carries messages to a server over plain HTTP: an exchange for each. An agent's
 // reader makes it, so an agent has one at a time and its messages keep their order; what
@@ -37,6 +44,11 @@ type poster struct {
 	slot  *slot
 	slots chan struct{} // one for each exchange at a time
 	own   chan []byte   // frames of the gateway's own: announcements and goodbyes
+
+	mu       sync.Mutex
+	failures int       // guarded by mu: exchanges in a row for which the server was not there
+	until    time.Time // guarded by mu: what the gateway has to say of its own waits
+	moved    time.Time // guarded by mu: when the next endpoint was tried last
 }
 
 func newPoster(gw *Gateway, s *slot) *poster {
@@ -55,6 +67,7 @@ func (p *poster) run(ctx context.Context) {
 				err = p.carry(ctx, m.UID, frame[1:], nil)
 			}
 			if err != nil {
+				p.gw.router.missedBy(m.UID, p.mayTell(err))
 				p.gw.drop.note(ReasonUpstreamFailed, 1, err)
 			}
 		}
@@ -63,6 +76,9 @@ func (p *poster) run(ctx context.Context) {
 
 // offer implements carrier.
 func (p *poster) offer(frame []byte) bool {
+	if p.waits(time.Now()) {
+		return false
+	}
 	select {
 	case p.own <- frame:
 		return true
@@ -70,6 +86,55 @@ func (p *poster) offer(frame []byte) bool {
 		return false
 	}
 }
+
+// waits says whether the server was not there a moment ago.
+func (p *poster) waits(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Before(p.until)
+}
+
+// heed takes in how an exchange with an endpoint has ended. The agents decide on when they speak;
+// what the gateway has to say for them after a loss waits until the server may be there again.
+func (p *poster) heed(index int32, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !absent(err) {
+		p.failures, p.until = 0, time.Time{}
+		return
+	}
+	now, wait := time.Now(), pause(p.failures)
+	p.failures++
+	if status := new(opampdial.StatusError); errors.As(err, &status) {
+		wait = max(wait, min(opampdial.RetryAfter(status.Header, now), p.gw.set.MaxRetryAfter))
+	}
+	p.until = now.Add(wait + rand.N(wait/4+1)) //nolint:gosec // jitter, not a secret
+	if now.Sub(p.moved) >= movePause {
+		p.moved = now
+		p.gw.pool.failOver(index, err)
+	}
+}
+
+// absent says whether err, if it is one, is that the server was not there or had no time, whoever asks. A proxy says so as well.
+func absent(err error) bool {
+	var status *opampdial.StatusError
+	switch {
+	case err == nil, errors.Is(err, errLoop), errors.Is(err, errAnswer):
+		return false
+	case !errors.As(err, &status):
+		return true
+	}
+	switch status.Code {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	default:
+		return false
+	}
+}
+
+// mayTell says whether the server may be told of an agent whose message has failed with err. One that the server has
+// refused it may not, nor one that shows the server credentials of its own: an announcement has those of the gateway.
+func (p *poster) mayTell(err error) bool { return absent(err) && len(p.gw.set.ForwardHeaders) == 0 }
 
 // carry posts a message and delivers the answer.
 func (p *poster) carry(ctx context.Context, uid opampwire.InstanceUID, message []byte, forwarded http.Header) error {
@@ -83,7 +148,9 @@ func (p *poster) carry(ctx context.Context, uid opampwire.InstanceUID, message [
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	reply, err := p.post(ctx, uid, message, forwarded)
+	index := g.pool.active.Load()
+	reply, err := p.post(ctx, index, uid, message, forwarded)
+	p.heed(index, err)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPost, err)
 	}
@@ -92,9 +159,9 @@ func (p *poster) carry(ctx context.Context, uid opampwire.InstanceUID, message [
 	return nil
 }
 
-func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []byte, forwarded http.Header) ([]byte, error) {
+// post makes one exchange with an endpoint.
+func (p *poster) post(ctx context.Context, index int32, uid opampwire.InstanceUID, message []byte, forwarded http.Header) ([]byte, error) {
 	g := p.gw
-	index := g.pool.active.Load()
 	endpoint := g.set.Endpoints[index]
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint.URL.String(), bytes.NewReader(message))
 	if err != nil {
@@ -112,7 +179,6 @@ func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []
 	if err != nil {
 		err = opampdial.WithoutURL(err)
 		g.set.Observer.Dialled(dialReason(err))
-		g.pool.failOver(index, err)
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it has been read, or is of no use
@@ -126,7 +192,11 @@ func (p *poster) post(ctx context.Context, uid opampwire.InstanceUID, message []
 		return nil, err
 	}
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || media != mediaType {
-		return nil, fmt.Errorf("the answer is not %s: is this the OpAMP endpoint?", mediaType)
+		return nil, fmt.Errorf("%w: it is not %s: is this the OpAMP endpoint?", errAnswer, mediaType)
 	}
-	return opampwire.ReadLimited(io.LimitReader(resp.Body, g.set.MaxMessageSize+1), g.set.MaxMessageSize)
+	reply, err := opampwire.ReadLimited(io.LimitReader(resp.Body, g.set.MaxMessageSize+1), g.set.MaxMessageSize)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	return reply, nil
 }

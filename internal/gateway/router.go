@@ -4,7 +4,6 @@
 package gateway
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -178,6 +177,9 @@ func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool
 		r.changes++
 		p.add(a)
 	case a.peer == nil:
+		if p.len() >= r.set.maxPerPeer {
+			return verdict{why: ReasonConnectionFull}
+		}
 		r.returnLocked(a, p)
 	case a.peer != p:
 		if v, free := r.conflictLocked(a, p, m.Disconnect, now); !free {
@@ -189,7 +191,9 @@ func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool
 	}
 	a.heard, a.seq, a.goodbye = now, m.SequenceNum, m.Disconnect
 	if m.Disconnect {
-		r.leaveLocked(a, now)
+		if a.leaveAt <= now { // once, however often it says so
+			r.leaveLocked(a, now)
+		}
 		r.handOverLocked(a) // who waits for it may have it
 	}
 	if ok, arrival := r.bindLocked(a, now, wait); !ok {
@@ -247,6 +251,9 @@ func (r *router) conflictLocked(a *agent, p *peer, goodbye bool, now moment) (ve
 			return verdict{why: ReasonDuplicate, old: a.peer, handover: a.handover, conflict: r.set.duplicates}, false
 		}
 	}
+	if p.len() >= r.set.maxPerPeer {
+		return verdict{why: ReasonConnectionFull}, false
+	}
 	p.rival = nil
 	a.peer.remove(a)
 	r.handOverLocked(a)
@@ -297,11 +304,25 @@ func (r *router) forgetLocked(a *agent) {
 	r.changes++
 }
 
-// missed notes that a message which had a carrier did not get to it.
-func (r *router) missed(a *agent) {
+// missed notes that a message of a, which had a carrier or waited for one, has gone nowhere. If it is to be told the server
+// has to hear of a again, or for the first time.
+func (r *router) missed(a *agent, told bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.lost = true
+	if told {
+		r.queueLocked(a)
+	}
+}
+
+// missedBy is missed, for whoever has a UID.
+func (r *router) missedBy(uid opampwire.InstanceUID, told bool) {
+	r.mu.Lock()
+	a := r.agents[uid]
+	r.mu.Unlock()
+	if a != nil {
+		r.missed(a, told)
+	}
 }
 
 // ended is told when p has gone, and whether it has left in order. Its agents are left for those who
@@ -340,25 +361,25 @@ func (r *router) leaveLocked(a *agent, now moment) {
 func (r *router) bury(now moment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	done := 0
-	for _, d := range r.leaving {
+	kept := r.leaving[:0]
+	for i, d := range r.leaving {
 		if d.at > now {
+			kept = append(kept, r.leaving[i:]...)
 			break
 		}
-		a := d.agent
-		if a.leaveAt == d.at && !r.endLocked(a, now) {
-			break
+		if a := d.agent; a.leaveAt == d.at && !r.endLocked(a, now) {
+			kept = append(kept, d)
 		}
-		done++
+	}
+	clear(r.leaving[len(kept):])
+	r.leaving = kept
+	if len(kept) == 0 {
+		r.leaving = nil
 	}
 	for uid, p := range r.parted {
 		if p.until <= now {
 			delete(r.parted, uid)
 		}
-	}
-	r.leaving = slices.Delete(r.leaving, 0, done)
-	if len(r.leaving) == 0 {
-		r.leaving = nil
 	}
 }
 

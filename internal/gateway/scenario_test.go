@@ -214,6 +214,8 @@ func (w *world) run(line string) string {
 		w.lane(fields[1]).carrier.(*wire).full = fields[0] == "full"
 	case "say":
 		return w.say(fields[1], fields[2], uint64(number("seq", -1)), has("goodbye"), has("at_once"))
+	case "lose": // a message that was on its way
+		w.router.missedBy(w.uid(fields[1]), true)
 	case "alive":
 		w.heard[fields[1]] = w.now
 	case "end":
@@ -273,6 +275,9 @@ func (w *world) say(from, who string, seq uint64, goodbye, atOnce bool) string {
 	if v.arrival != nil {
 		w.seqs[who]-- // it comes again with the same
 		return w.awaited(v.arrival, "")
+	}
+	if v.why == ReasonNoUpstream {
+		w.router.missed(v.agent, true)
 	}
 	if v.why != "" {
 		out := "not forwarded: " + string(v.why)

@@ -129,6 +129,7 @@ func (s *session) forward(message body, m opampwire.AgentMessage) error {
 		s.reidentified = 0
 		return g.carry(v, message, m, s.forwarded)
 	case ReasonNoUpstream:
+		g.router.missed(v.agent, true)
 		g.drop.note(v.why, 1, g.absence())
 		return nil
 	case ReasonReidentified:
@@ -204,18 +205,20 @@ func (g *Gateway) check(message body, m opampwire.AgentMessage) error {
 // nothing its sender waits, and with it nobody but its own connection.
 func (g *Gateway) carry(v verdict, message body, m opampwire.AgentMessage, forwarded http.Header) error {
 	var err error
+	told := true
 	switch c := v.carrier.(type) {
 	case *link:
 		c.slot.noteSent(m.UID, g.now()) // before the answer can have come
 		err = c.carry(g.hard, g.set.WriteTimeout, message)
 	case *poster:
 		err = c.carry(g.hard, m.UID, message.whole(), forwarded)
+		told = c.mayTell(err)
 	}
 	if err == nil {
 		g.up.add(message.len())
 		return nil
 	}
-	g.router.missed(v.agent)
+	g.router.missed(v.agent, told)
 	why := ReasonUpstreamLost
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
