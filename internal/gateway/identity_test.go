@@ -333,7 +333,7 @@ func TestOffersOfConnectionSettings(t *testing.T) {
 func TestChainedGateways(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t)
-	upper := connected(t, Settings{MaxPerConnection: 1000, Grace: 300 * time.Millisecond}, p)
+	upper := connected(t, Settings{MaxPerConnection: 1000, MaxQueuedMessages: 1, Grace: 300 * time.Millisecond}, p)
 	lower := newRig(t, Settings{Grace: 200 * time.Millisecond}, "ws://"+upper.addr+"/v1/opamp")
 	lower.eventually(func() bool { return lower.pool.connected.Load() == 1 }, "no connection")
 	var agents []*testAgent
@@ -343,6 +343,12 @@ func TestChainedGateways(t *testing.T) {
 	for _, a := range agents {
 		require.Zero(t, a.beat().GetFlags())
 		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+		require.Equal(t, uint64(4), a.receive().GetFlags())
+	}
+	for _, a := range agents { // for each of them a message may wait, though they share a connection
+		p.push(a.uid, &protobufs.ServerToAgent{Flags: 4})
+	}
+	for _, a := range agents {
 		require.Equal(t, uint64(4), a.receive().GetFlags())
 	}
 	agents[0].vanish()

@@ -165,6 +165,7 @@ func (*mouth) Info() opampserver.ConnInfo { return opampserver.ConnInfo{} }
 func (*mouth) Ping() error                { return nil }
 func (*mouth) Heard() time.Duration       { return 0 }
 func (*mouth) Left() bool                 { return false }
+func (*mouth) Share(int)                  {}
 func (*mouth) Dismiss(uint16, string)     {}
 
 func (m *mouth) SendEncoded([]byte) error {

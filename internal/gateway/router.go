@@ -143,6 +143,7 @@ func newRouter(set routerSettings) *router {
 type verdict struct {
 	carrier carrier // takes it; nil: it is not forwarded, because of why
 	agent   *agent
+	shared  int // with a carrier: how many agents its peer has
 	why     Reason
 	arrival <-chan struct{} // with ReasonNoUpstream: closed when that may be different; nil: it will not be soon
 
@@ -202,7 +203,7 @@ func (r *router) decide(p *peer, m opampwire.AgentMessage, now moment, wait bool
 	}
 	a.sent, a.sentAt, a.spoke, a.lost = m.SequenceNum, now, true, false
 	a.pending++
-	return verdict{agent: a, carrier: a.carrier}
+	return verdict{agent: a, carrier: a.carrier, shared: p.len()}
 }
 
 // roomLocked says why p may not bring one agent more.

@@ -76,6 +76,7 @@ type session struct {
 	// Owned by the reader.
 	own          *ownWay // its own connection to the server; nil: it shares
 	reidentified int     // messages in a row that were answered with another UID
+	shared       int     // agents, as far as conn has been told
 }
 
 // Message implements opampserver.Session.
@@ -127,6 +128,10 @@ func (s *session) forward(message body, m opampwire.AgentMessage) error {
 	switch v.why {
 	case "":
 		s.reidentified = 0
+		if v.shared != s.shared {
+			s.shared = v.shared
+			s.conn.Share(v.shared)
+		}
 		return g.carry(v, message, m, s.forwarded)
 	case ReasonNoUpstream:
 		g.router.missed(v.agent, true)

@@ -62,6 +62,7 @@ type conn struct {
 
 	mu      sync.Mutex
 	out     *outbox // guarded by mu: nil while nothing waits to be written
+	agents  int     // guarded by mu: how many the peer speaks for; 0: one
 	ended   bool    // guarded by mu: nothing is queued any more
 	left    bool    // guarded by mu: the peer has sent a Close frame
 	writing bool    // guarded by mu: somebody has the turn to write

@@ -51,6 +51,8 @@ type Conn interface {
 	Info() ConnInfo
 	// SendEncoded queues one encoded ServerToAgent: see [Server.SendEncoded].
 	SendEncoded(message []byte) error
+	// Share says how many agents the peer speaks for: as many times as much may wait for it.
+	Share(agents int)
 	// Ping asks the peer for a sign of life. It queues the ping and returns.
 	Ping() error
 	// Heard is how long after the server was made the last byte came from the peer. It
@@ -202,6 +204,13 @@ func (c *conn) noteLeft() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = true
+}
+
+// Share implements Conn.
+func (c *conn) Share(agents int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.agents = agents
 }
 
 // Dismiss implements Conn.

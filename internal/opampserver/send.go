@@ -94,6 +94,9 @@ func (s *Server) connection(id uint64) *conn {
 	return s.conns[id]
 }
 
+// maxShare is what part of what may wait for all peers may wait for one that has many agents.
+const maxShare = 4
+
 // outbox is what waits to be written to one WebSocket besides the replies. It is there only while
 // its writer, the goroutine that runs deliver, is. Guarded by the connection's mu.
 type outbox struct {
@@ -138,17 +141,25 @@ func (c *conn) fits(n int64) (Reason, error) {
 }
 
 func (c *conn) fitsLocked(n int64) (Reason, error) {
-	settings := c.server.settings
+	messages, bytes := c.allowanceLocked()
 	switch o := c.out; {
 	case c.ended:
 		return ReasonNotConnected, fmt.Errorf("%w: %d", ErrNotConnected, c.info.ID)
 	case o == nil:
-	case len(o.frames) >= settings.MaxUnsentMessages:
+	case len(o.frames) >= messages:
 		return ReasonQueueFull, fmt.Errorf("%w: %d messages to this peer", ErrQueueFull, len(o.frames))
-	case o.bytes > 0 && o.bytes+n > settings.MaxUnsentBytes: // but one message, of any size
+	case o.bytes > 0 && o.bytes+n > bytes: // but one message, of any size
 		return ReasonQueueFull, fmt.Errorf("%w: %d bytes to this peer", ErrQueueFull, o.bytes)
 	}
 	return "", nil
+}
+
+// allowanceLocked is how much may wait for the peer: as many times what may for one agent as it has of
+// them, and no more than a part of what may wait for all peers.
+func (c *conn) allowanceLocked() (messages int, bytes int64) {
+	settings, agents := c.server.settings, max(c.agents, 1)
+	return settings.MaxUnsentMessages * agents,
+		max(settings.MaxUnsentBytes, min(settings.MaxUnsentBytes*int64(agents), settings.MaxAllUnsentBytes/maxShare))
 }
 
 // deliver writes what is queued until nothing is. finish waits for it. A peer that does not read

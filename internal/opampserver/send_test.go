@@ -186,12 +186,17 @@ func TestSizesThatCanBeSent(t *testing.T) {
 func TestQueueOfAPeerThatDoesNotReadIsBounded(t *testing.T) {
 	tests := map[string]struct {
 		settings Settings
+		agents   int // that the peer speaks for; 0: it has not said
 		accepted int
 	}{
 		// One message is being written besides those that wait.
-		"count":       {Settings{MaxUnsentMessages: 3}, 4},
-		"bytes":       {Settings{MaxUnsentBytes: 1000}, 3},
-		"all_of_them": {Settings{MaxAllUnsentBytes: 1000}, 3},
+		"count":         {Settings{MaxUnsentMessages: 3}, 0, 4},
+		"count_of_one":  {Settings{MaxUnsentMessages: 3}, 1, 4},
+		"count_of_four": {Settings{MaxUnsentMessages: 3}, 4, 13},
+		"bytes":         {Settings{MaxUnsentBytes: 1000}, 0, 3},
+		"bytes_of_four": {Settings{MaxUnsentBytes: 1000}, 4, 12},
+		"bytes_of_many": {Settings{MaxUnsentBytes: 1000, MaxAllUnsentBytes: 8000}, 1000, 6},
+		"all_of_them":   {Settings{MaxAllUnsentBytes: 1000}, 0, 3},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -201,6 +206,7 @@ func TestQueueOfAPeerThatDoesNotReadIsBounded(t *testing.T) {
 				r := newPipeRig(t, tt.settings)
 				r.requireAlive()
 				id := only(r.handler)
+				r.connection(id).Share(tt.agents)
 				for range tt.accepted {
 					require.NoError(t, r.Send(id, customOf(t, 300)))
 					synctest.Wait() // the writer has taken it, or waits for the peer

@@ -24,8 +24,8 @@ type Settings struct {
 	MaxBufferedBytes int64 // of all messages that are being received; 8 × MaxMessageSize, at least 64 MiB
 
 	// What Server.Send may queue. One message may wait for a peer whatever its size.
-	MaxUnsentMessages int   // for one WebSocket; 1,024
-	MaxUnsentBytes    int64 // for one WebSocket; 1 MiB
+	MaxUnsentMessages int   // for one WebSocket, times the agents that a Relay says it has; 1,024
+	MaxUnsentBytes    int64 // the same; 1 MiB
 	MaxAllUnsentBytes int64 // for all of them; 2 × MaxMessageSize, at least 64 MiB
 
 	// FirstMessageTimeout is how long a new WebSocket may stay silent; 30 s, for
