@@ -151,6 +151,10 @@
 // gives an agent another UID, both reach it until it speaks by the new one; so of two agents that
 // made up the same one until they are given theirs, the second has its turn then.
 //
+// A gateway behind this one has several connections, and moves agents among them, for the reasons that
+// this one has. That is no conflict. It shows by a header of its handshakes that they are all its own;
+// what it holds is random, and no agent gets to see it.
+//
 // A connection may have more than one agent, up to a limit: a gateway behind this one
 // has many. Such a connection is not closed for the sake of one agent; that agent is answered
 // with ServerErrorResponse UNAVAILABLE, which its gateway passes on to it alone.

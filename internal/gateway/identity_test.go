@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -328,6 +329,44 @@ func TestOffersOfConnectionSettings(t *testing.T) {
 			assert.Equal(t, "h", string(got.GetHash()))
 		})
 	}
+}
+
+// A gateway below moves an agent from one of its connections to another when it has more of them, or one is back. That
+// is no duplicate, and nobody else can do it.
+func TestAgentThatItsGatewayMoves(t *testing.T) {
+	p := newPartner(t)
+	bonds := make(map[string]bool)
+	p.refuse = func(r *http.Request) int { bonds[r.Header.Get(bondHeader)] = true; return 0 }
+	upper := connected(t, Settings{Duplicates: DuplicatesRefuse}, p)
+	lower := http.Header{bondHeader: {"made up"}}
+	on := func(header http.Header, uid opampwire.InstanceUID) *testAgent {
+		ws, _, err := upper.dial(header)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = ws.CloseNow() })
+		return &testAgent{t: t, ws: ws, uid: uid, seq: 1}
+	}
+	first := on(lower, opamp(1))
+	first.report()
+	first.uid = opamp(2)
+	first.report()
+	second := on(lower, opamp(1))
+	second.seq = 2
+	reply := second.beat()
+	assert.Equal(t, opamp(1).Bytes(), reply.GetInstanceUid())
+	assert.NotZero(t, reply.GetCapabilities())
+	p.push(opamp(1), &protobufs.ServerToAgent{Flags: 4})
+	assert.Equal(t, uint64(4), second.receive().GetFlags(), "the server reaches it there")
+	first.beat()
+
+	for _, header := range []http.Header{nil, {bondHeader: {""}}, {bondHeader: {"another"}}, {bondHeader: {strings.Repeat("x", 100)}}} {
+		thief := on(header, opamp(1))
+		thief.send(&protobufs.AgentToServer{})
+		thief.requireClosed(websocket.StatusPolicyViolation)
+	}
+	assert.Zero(t, p.agent(opamp(1)).goodbyes)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	assert.Equal(t, map[string]bool{upper.kin.bond: true}, bonds)
 }
 
 func TestChainedGateways(t *testing.T) {

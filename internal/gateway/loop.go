@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,11 @@ import (
 // answers and those that it reaches its server over. A name is made up anew with each process.
 const gatewaysHeader = "Fleetview-Gateways"
 
-// Bounds on what is read of the header.
+// bondHeader is how the gateway above knows connections of one gateway, among which an agent may move. Nobody else gets
+// to see what it holds, and it is made up anew with each process.
+const bondHeader = "Fleetview-Gateway-Bond"
+
+// Bounds on what is read of the headers.
 const (
 	maxAbove    = 16 // gateways in a row
 	maxNameSize = 64 // bytes
@@ -54,6 +59,7 @@ var (
 type kinship struct {
 	// Fixed at construction.
 	name   string
+	bond   string // of all connections that agents are shared out among
 	denied *tally.Tally[string]
 
 	mu    sync.Mutex
@@ -87,7 +93,7 @@ const loopDenied = "loop"
 
 func newKinship() *kinship {
 	return &kinship{
-		name: uuid.NewString(), denied: tally.New([]string{loopDenied}),
+		name: uuid.NewString(), bond: rand.Text(), denied: tally.New([]string{loopDenied}),
 		above: make(map[*slot]lineage), below: make(map[*session]struct{}),
 		come: make(map[*arriving]struct{}),
 	}
@@ -106,6 +112,14 @@ func gatewaysIn(h http.Header) (names []string) {
 		}
 	}
 	return names
+}
+
+// bondIn is what the connections of the gateway have in common that sends a request; empty if it is none.
+func bondIn(h http.Header) string {
+	if bond := h.Get(bondHeader); len(bond) <= maxNameSize {
+		return bond
+	}
+	return ""
 }
 
 // sign makes a request a gateway's, for the sake of others.
@@ -310,6 +324,9 @@ func (s *slot) upgrade(ctx context.Context, endpoint Endpoint) (io.ReadWriteClos
 func (s *slot) upgradeFor(ctx context.Context, endpoint Endpoint, others []string) (io.ReadWriteCloser, error) {
 	header, kin := s.handshake(), s.pool.gw.kin
 	kin.sign(header, others...)
+	if s.lane.peer == nil {
+		header.Set(bondHeader, kin.bond)
+	}
 	conn, answer, err := opampdial.Upgrade(ctx, endpoint.Client, endpoint.URL, header)
 	if err != nil {
 		return nil, s.unlooped(err)

@@ -4,6 +4,7 @@
 package gateway
 
 import (
+	"crypto/subtle"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type lane struct {
 type peer struct {
 	owner     any                              // fixed at construction
 	heard     func() (at moment, ok bool)      // fixed: the last sign of life; nil: that of each agent counts
+	bond      string                           // fixed before its first message: peers with the same are one gateway's; empty: it is none's
 	own       *lane                            // fixed before its first message: not nil if nobody shares its way to the server
 	uids      map[opampwire.InstanceUID]*agent // guarded by the router's mu; nil while there is one at most
 	only      *agent                           // guarded by mu: the one agent of most peers
@@ -220,9 +222,8 @@ func (r *router) roomLocked(p *peer) Reason {
 
 // returnLocked gives an agent in its grace to p. Nobody is told that it was away.
 func (r *router) returnLocked(a *agent, p *peer) {
-	p.add(a)
+	p.take(a)
 	a.leaveAt, a.left = 0, false
-	a.told = false // it is another connection of the agent, maybe another process
 	r.counts.returned++
 }
 
@@ -231,6 +232,10 @@ func (r *router) returnLocked(a *agent, p *peer) {
 func (r *router) conflictLocked(a *agent, p *peer, goodbye bool, now moment) (verdict, bool) {
 	switch {
 	case a.goodbye:
+	case p.bonded(a.peer) && p.len() < r.set.maxPerPeer: // its gateway has moved it to another of its connections
+		a.peer.remove(a)
+		p.take(a)
+		return verdict{}, true
 	case a.former != nil && a.peer.heard == nil: // promised to an agent that polls, which has a peer for each name
 		r.retireLocked(a)
 		a.peer.remove(a)
@@ -477,6 +482,20 @@ func (p *peer) add(a *agent) {
 		p.uids = map[opampwire.InstanceUID]*agent{p.only.uid: p.only, a.uid: a}
 		p.only = nil
 	}
+}
+
+// take makes a, which another peer had, one of p's agents.
+func (p *peer) take(a *agent) {
+	p.add(a)
+	a.told = false // it is another connection of the agent, maybe another process
+	if a.lane != nil && a.lane.peer != nil && a.lane.peer != p {
+		a.carrier = nil // that is the other one's own
+	}
+}
+
+// bonded says whether p and another peer are connections of one gateway.
+func (p *peer) bonded(other *peer) bool {
+	return p.bond != "" && subtle.ConstantTimeCompare([]byte(p.bond), []byte(other.bond)) == 1
 }
 
 func (p *peer) remove(a *agent) {

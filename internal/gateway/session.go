@@ -28,7 +28,7 @@ type relay struct{ *Gateway }
 // Open implements opampserver.Relay.
 func (g relay) Open(c opampserver.Conn, r *http.Request) opampserver.Session {
 	s := &session{gw: g.Gateway, conn: c}
-	s.peer.owner = s
+	s.peer.owner, s.peer.bond = s, bondIn(r.Header)
 	s.base = g.now() - c.Heard()
 	s.peer.heard = func() (moment, bool) { return s.base + c.Heard(), true }
 	if g.set.Multiplexing == MultiplexPerAgent || g.set.overHTTP() {
