@@ -310,6 +310,9 @@ func (c *UpstreamConfig) validateForwarded() error {
 	var errs []error
 	for _, name := range c.ForwardHeaders {
 		errs = append(errs, validateHeaderName("forward_headers", name))
+		if c.Auth != (component.ID{}) && strings.EqualFold(name, "Authorization") {
+			errs = append(errs, fmt.Errorf("forward_headers: %s is what auth sets, so that the gateway's own would take the place of the agents'", name))
+		}
 		for set := range c.Headers {
 			if strings.EqualFold(name, set) {
 				errs = append(errs, fmt.Errorf("forward_headers: %s is in headers too, whose value would take the place of the agents'", name))

@@ -134,6 +134,8 @@ func TestWhatIsWrongIsSaidByKey(t *testing.T) {
 		"pace":               {"upstream: {announce_per_second: 0}", "upstream.announce_per_second: must be from 1"},
 		"forwarded headers":  {"upstream: {forward_headers: [A]}", "upstream.forward_headers: an agent has no handshake"},
 		"forwarded and set":  {"upstream: {connections: {mode: per_agent}, headers: {authorization: x}, forward_headers: [Authorization]}", "upstream.forward_headers: Authorization is in headers too, whose value would take the place of the agents'"},
+		"forwarded and auth": {"upstream: {connections: {mode: per_agent}, auth: bearertokenauth, forward_headers: [authorization]}", "upstream.forward_headers: authorization is what auth sets"},
+		"forwarded bond":     {"{upstream: {connections: {mode: per_agent}, forward_headers: [Fleetview-Gateway-Bond]}}", "upstream.forward_headers: Fleetview-Gateway-Bond is the transport's own"},
 		"forwarded UID":      {"upstream: {connections: {mode: per_agent}, forward_headers: [opamp-instance-uid]}", "upstream.forward_headers: opamp-instance-uid is the transport's own"},
 		"forwarded host":     {"upstream: {connections: {mode: per_agent}, forward_headers: [Host]}", "upstream.forward_headers: Host is the transport's own"},
 		"forwarded upgrade":  {"upstream: {connections: {mode: per_agent}, forward_headers: [Upgrade]}", "upstream.forward_headers: Upgrade is the transport's own"},

@@ -109,20 +109,21 @@ func Port(u *url.URL) string {
 
 // reservedHeaders are made by the transport. Set by a user they would break it.
 var reservedHeaders = map[string]bool{
-	"accept-encoding":    true,
-	"connection":         true,
-	"content-encoding":   true,
-	"content-length":     true,
-	"content-type":       true,
-	"fleetview-gateways": true,
-	"http2-settings":     true,
-	"keep-alive":         true,
-	"opamp-instance-uid": true,
-	"proxy-connection":   true,
-	"te":                 true,
-	"trailer":            true,
-	"transfer-encoding":  true,
-	"upgrade":            true,
+	"accept-encoding":        true,
+	"connection":             true,
+	"content-encoding":       true,
+	"content-length":         true,
+	"content-type":           true,
+	"fleetview-gateways":     true,
+	"fleetview-gateway-bond": true,
+	"http2-settings":         true,
+	"keep-alive":             true,
+	"opamp-instance-uid":     true,
+	"proxy-connection":       true,
+	"te":                     true,
+	"trailer":                true,
+	"transfer-encoding":      true,
+	"upgrade":                true,
 }
 
 // ReservedHeader says whether the transport makes a header of this name, in whichever case. Host
