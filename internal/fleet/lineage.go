@@ -64,9 +64,11 @@ func (a *Agent) troubled(prev *Agent, ch Changes) bool {
 	return fellIll || from != "" && to != "" && from != to
 }
 
-// succeed makes a the successor of gone.
+// succeed makes a the successor of gone, who was there before all that a followed until now.
 func (l *Lineage) succeed(gone *Agent, now time.Time) {
-	l.Before = gone.UID
+	if l.Before.IsZero() {
+		l.Before = gone.UID
+	}
 	l.Runs += gone.Runs
 	l.KnownSince = gone.KnownSince
 	all := append(slices.Clone(gone.troubles), l.troubles...)

@@ -44,47 +44,61 @@ func (f *Fleet) unfileLocked(a *Agent) {
 	}
 }
 
-// inheritLocked looks for somebody who is gone and whom rec, who has just said who it is, came to replace.
+// inheritLocked looks for those who are gone and whom rec, who is there, came to replace: the last of them, and those who
+// were there one after the other before that.
 func (f *Fleet) inheritLocked(rec *record, now time.Time) {
-	if !rec.agent.mayInherit() {
-		return
+	for range maxHeirsLooked {
+		gone := f.nextOfKinLocked(rec, func(a *Agent) bool { return rec.agent.mayInherit(a) }, lastHeardFirst)
+		if gone == nil || f.someoneBetweenLocked(gone, rec) {
+			return
+		}
+		f.succeedLocked(rec, gone, now)
 	}
-	var gone *record
+}
+
+// bequeathLocked looks for somebody who was there to replace rec before it went: of several the one who came first, whom
+// those who came later may have replaced in turn.
+func (f *Fleet) bequeathLocked(rec *record, now time.Time) {
+	heir := f.nextOfKinLocked(rec, func(a *Agent) bool { return a.mayInherit(rec.agent) }, firstSeenFirst)
+	switch {
+	case heir == nil:
+	case heir.agent.Before.IsZero():
+		f.succeedLocked(heir, rec, now)
+	default:
+		f.inheritLocked(heir, now) // who came between them comes first
+	}
+}
+
+// someoneBetweenLocked reports whether there is somebody else who may turn out to be what gone became before it was rec.
+func (f *Fleet) someoneBetweenLocked(gone, rec *record) bool {
+	return !rec.agent.Before.IsZero() && f.nextOfKinLocked(rec, func(a *Agent) bool {
+		return a.Present() && a.FirstSeen.After(gone.agent.FirstSeen) && a.FirstSeen.Before(rec.agent.KnownSince)
+	}, firstSeenFirst) != nil
+}
+
+func lastHeardFirst(a, b *Agent) bool { return a.LastSeen.After(b.LastSeen) }
+func firstSeenFirst(a, b *Agent) bool { return a.FirstSeen.Before(b.FirstSeen) }
+
+// nextOfKinLocked is the first, in an order, of the others of rec's logical identity that suit; nil if none does.
+func (f *Fleet) nextOfKinLocked(rec *record, suits func(*Agent) bool, sooner func(a, b *Agent) bool) (first *record) {
 	looked := 0
 	for _, other := range f.logical[rec.agent.Logical] {
 		if looked++; looked > maxHeirsLooked {
 			break
 		}
-		if other != rec && rec.agent.follows(other.agent) && (gone == nil || other.agent.LastSeen.After(gone.agent.LastSeen)) {
-			gone = other
+		if other != rec && suits(other.agent) && (first == nil || sooner(other.agent, first.agent)) {
+			first = other
 		}
 	}
-	if gone != nil {
-		f.succeedLocked(rec, gone, now)
+	return first
+}
+
+// mayInherit reports whether a is there and can have come in the place of gone, of the same logical identity. It may
+// follow several, but not two that were there at the same time: those were two things.
+func (a *Agent) mayInherit(gone *Agent) bool {
+	if a.Logical == "" || !a.Present() || (!a.Before.IsZero() && gone.LastSeen.After(a.KnownSince)) {
+		return false
 	}
-}
-
-// bequeathLocked looks for somebody who was there to replace rec before it went.
-func (f *Fleet) bequeathLocked(rec *record, now time.Time) {
-	looked := 0
-	for _, other := range f.logical[rec.agent.Logical] {
-		if looked++; looked > maxHeirsLooked {
-			return
-		}
-		if other != rec && other.agent.mayInherit() && other.agent.follows(rec.agent) {
-			f.succeedLocked(other, rec, now)
-			return
-		}
-	}
-}
-
-// mayInherit reports whether the agent is there and follows nobody yet.
-func (a *Agent) mayInherit() bool {
-	return a.Logical != "" && a.Present() && a.Before.IsZero()
-}
-
-// follows reports whether a, of the same logical identity, can have come in the place of gone.
-func (a *Agent) follows(gone *Agent) bool {
 	switch gone.Liveness {
 	case LivenessGoodbye, LivenessLost, LivenessSilent:
 	default:
