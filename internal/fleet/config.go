@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/open-telemetry/opamp-go/protobufs"
@@ -37,6 +38,11 @@ type ConfigFile struct {
 
 // Hash is the SHA-256 of the whole config, in hex: equal for equal configs.
 func (c *Config) Hash() string { return c.sum.String() }
+
+// mayHideSecrets reports whether the config had secrets, or may have had some where it was cut.
+func (c *Config) mayHideSecrets() bool {
+	return c.Masked > 0 || slices.ContainsFunc(c.Files, func(f ConfigFile) bool { return f.Truncated })
+}
 
 func decodeConfig(c *cutter, ec *protobufs.EffectiveConfig, m masking) *Config {
 	files := ec.GetConfigMap().GetConfigMap()

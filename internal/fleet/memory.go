@@ -60,8 +60,10 @@ const (
 func (a *Agent) ownBytes() int64 {
 	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes() + a.gatewaysBytes()
 	n += agentBytes + len(a.search) + problemBytes*len(a.Problems)
-	if a.masks.secrets != nil {
-		n += secretsBytes
+	for _, known := range a.masks.all() {
+		if known != nil {
+			n += secretsBytes
+		}
 	}
 	for _, c := range a.CustomCapabilities {
 		n += len(c) + attributeBytes

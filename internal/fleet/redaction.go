@@ -52,12 +52,13 @@ func newRedaction(rules *redact.Rules, l Limits) *redaction {
 
 // masks are what is known of the secrets of one agent, so that they are found where they come back.
 type masks struct {
-	known   bool // its config was seen by this process
+	known   bool // its config was seen by this process, all of it
 	secrets *redact.Secrets
+	before  *redact.Secrets // of the config that it had before: what went wrong with that may be told late
 }
 
-// blind reports whether errors of the agent may hold secrets that nobody knows: it has a config that was not seen, or
-// was seen by a process before this one.
+// blind reports whether errors of the agent may hold secrets that nobody knows: it has a config that was not seen, or not
+// all of it, or was seen by a process before this one.
 func (a *Agent) blind(caps Capabilities) bool {
 	switch {
 	case a == nil:
@@ -65,10 +66,26 @@ func (a *Agent) blind(caps Capabilities) bool {
 	case a.masks.known:
 		return false
 	case a.Config != nil:
-		return a.Config.Masked > 0
+		return a.Config.mayHideSecrets()
 	default:
 		return a.Capabilities&reportsConfig != 0 && !a.talk.synced
 	}
+}
+
+// all are the sets of secrets that are known. There is at least one, which may be empty.
+func (m masks) all() []*redact.Secrets {
+	if m.before == nil {
+		return []*redact.Secrets{m.secrets}
+	}
+	return []*redact.Secrets{m.secrets, m.before}
+}
+
+// beforeThat are the secrets to remember of the config before one with the secrets in is.
+func (m masks) beforeThat(is *redact.Secrets) *redact.Secrets {
+	if m.secrets.Equal(is) {
+		return m.before // told once more
+	}
+	return m.secrets
 }
 
 // tellsAnything reports whether a message has texts in which secrets may be.
@@ -94,8 +111,9 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 	if prev != nil {
 		*m = prev.masks
 	}
-	c := cleaner{rules: r.rules, secrets: []*redact.Secrets{m.secrets}}
+	c := cleaner{rules: r.rules, secrets: m.all()}
 	if files := msg.GetEffectiveConfig().GetConfigMap().GetConfigMap(); msg.GetEffectiveConfig() != nil {
+		was := *m
 		*m = masks{known: true}
 		cleanNames(&c, files) // a name may be an address
 		for _, name := range sortedKeys(files) {
@@ -106,11 +124,14 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 			}
 			if len(body) > r.maxConfig {
 				out.noteSize(name, len(body))
+				m.known = false
 			}
 			out.masked += done.masked
 			m.secrets = join(m.secrets, done.secrets)
 		}
+		m.before = was.beforeThat(m.secrets)
 		c.secrets = append(c.secrets, m.secrets)
+		c.withheld = !m.known
 	} else {
 		c.withheld = prev.blind(Capabilities(msg.GetCapabilities()))
 	}

@@ -62,6 +62,42 @@ func TestASecretThatComesBackIsMasked(t *testing.T) {
 	}
 }
 
+// TestSecretsOfTheConfigBeforeComeBackLate where what went wrong with it is told after the one that followed it.
+func TestSecretsOfTheConfigBeforeComeBackLate(t *testing.T) {
+	f := redacting(t, Limits{})
+	const old, other = "Hd5gT9sQ1xVb3Zr7NfWk", "K3wR8yPc6Jm2Xt5Ls9Qd"
+	configs := []string{secretConfig(other), secretConfig(old), secretConfig(secretToken), secretConfig(secretToken) + "# again\n"}
+	for i, config := range configs {
+		msg := fullReport(uint64(i))
+		msg.EffectiveConfig = scenarioConfig(config)
+		f.Report(testConn, reportOf("a", msg), testNow)
+	}
+	f.Report(testConn, reportOf("a", &protobufs.AgentToServer{SequenceNum: 4, Health: failing("no: " + old + " nor " + secretToken)}), testNow)
+	assert.Equal(t, "no: [REDACTED] nor [REDACTED]", errorOf(t, f, "a"))
+}
+
+// TestErrorsOfAConfigThatWasCutAreWithheld for its secrets may be in the rest.
+func TestErrorsOfAConfigThatWasCutAreWithheld(t *testing.T) {
+	f := redacting(t, Limits{MaxConfigBytes: 100})
+	msg := fullReport(0)
+	msg.EffectiveConfig, msg.Health = scenarioConfig(strings.Repeat("# a comment\n", 10)+"password: "+secretToken+"\n"), failing("no: "+secretToken)
+	f.Report(testConn, reportOf("a", msg), testNow)
+	assert.Equal(t, redact.Mask, errorOf(t, f, "a"))
+	f.Report(testConn, reportOf("a", &protobufs.AgentToServer{SequenceNum: 1, Health: failing("still not: " + secretToken)}), testNow)
+	assert.Equal(t, redact.Mask, errorOf(t, f, "a"))
+
+	a, _ := f.Agent(scenarioUID("a"))
+	again := redacting(t, Limits{MaxConfigBytes: 100})
+	again.Restore([]*Agent{roundTrip(t, a)}, f.LastEvent(), testNow)
+	again.Report(testConn, reportOf("a", &protobufs.AgentToServer{SequenceNum: 2, Health: failing("after a restart: " + secretToken)}), testNow)
+	assert.Equal(t, redact.Mask, errorOf(t, again, "a"))
+
+	msg = fullReport(3)
+	msg.EffectiveConfig, msg.Health = scenarioConfig(secretConfig(secretToken)), failing("short: "+secretToken)
+	f.Report(testConn, reportOf("a", msg), testNow)
+	assert.Equal(t, "short: [REDACTED]", errorOf(t, f, "a"))
+}
+
 // TestTwoAgentsWhoseConfigsDifferInTheirSecrets have the same config once it is masked.
 func TestTwoAgentsWhoseConfigsDifferInTheirSecrets(t *testing.T) {
 	f := redacting(t, Limits{})

@@ -162,11 +162,11 @@ func Unmarshal(raw []byte, heard Heard, c *Config, l *Components) (*Agent, error
 	return a, nil
 }
 
-// wantsConfig reports whether the agent's config must be asked for: it is lost, or it had secrets, which are written
+// wantsConfig reports whether the agent's config must be asked for: it is lost, or it may have had secrets, which are written
 // down nowhere and have to be known to be found in errors.
 func (a *Agent) wantsConfig() bool {
 	if a.Config != nil {
-		return a.Config.Masked > 0
+		return a.Config.mayHideSecrets()
 	}
 	return a.Capabilities&reportsConfig != 0 && a.Dropped&PartConfig == 0
 }

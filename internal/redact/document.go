@@ -14,7 +14,7 @@ const maxDocumentNodes = 500_000
 
 // Document masks the secrets of a whole configuration that is a text, YAML or JSON, as it comes from somewhere else.
 // Order and comments stay, and a text without secrets stays as it is. A text that is neither, or that has too many
-// values, is masked as a whole: where its secrets stand can't be known. masked is how many values and comments were
+// values, is masked as a whole: where its secrets stand can't be known, and secrets are those that can be guessed. masked is how many values and comments were
 // changed; secrets are as in [Result].
 func (r *Rules) Document(s string) (out string, masked int, secrets *Secrets) {
 	if strings.TrimSpace(s) == "" || s == Mask {
@@ -22,7 +22,7 @@ func (r *Rules) Document(s string) (out string, masked int, secrets *Secrets) {
 	}
 	docs, trees, err := parseDocuments(s, maxDocumentNodes)
 	if err != nil {
-		return Mask, 1, nil
+		return Mask, 1, r.secretsIn(s)
 	}
 	w := r.newWalk()
 	for _, tree := range trees {
@@ -36,7 +36,7 @@ func (r *Rules) Document(s string) (out string, masked int, secrets *Secrets) {
 		return s, 0, nil
 	}
 	if out, err = printDocuments(docs); err != nil {
-		return Mask, masked, e.known
+		return Mask, masked, w.sure.secrets()
 	}
 	if !strings.HasSuffix(s, "\n") {
 		out = strings.TrimSuffix(out, "\n")

@@ -74,6 +74,28 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestSecretsOfWhatIsNoDocument do not come back in an error either.
+func TestSecretsOfWhatIsNoDocument(t *testing.T) {
+	rules := mustRules(t, Options{})
+	for name, tc := range map[string]struct{ doc, secret string }{
+		"toml":             {"[auth\npassword = \"open-sesame\"\n", "open-sesame"},
+		"ini":              {"[OUTPUT]\n  HTTP_Passwd open-sesame\n  a: b\n", "open-sesame"},
+		"environment":      {"a: b\nDB_PASSWORD=open-sesame\n", "open-sesame"},
+		"xml":              {"<a><token>open-sesame</token></a>: [\n", "open-sesame"},
+		"json, cut":        {`{"a": {"password": "open-sesame", "b": [1,}`, "open-sesame"},
+		"by its look":      {"[x\nfoo hunter2Zq8vK2mXw4\n", "hunter2Zq8vK2mXw4"},
+		"two documents":    {"a: 1\n---\npassword: open-sesame\n---\nb: [\n", "open-sesame"},
+		"too many aliases": {"a: &a " + strings.Repeat("x", 200<<10) + "\npassword: open-sesame\nb: [*a, *a, *a, *a, *a]\n", "open-sesame"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _, secrets := rules.Document(tc.doc)
+			require.Equal(t, Mask, out)
+			failed := "login as grafana with " + tc.secret + " at db-1.example.com:5432 failed"
+			assert.Equal(t, "login as grafana with [REDACTED] at db-1.example.com:5432 failed", rules.Text(failed, secrets))
+		})
+	}
+}
+
 func TestDocumentsFollowThePathsOfTheUser(t *testing.T) {
 	rules := mustRules(t, Options{Allow: []string{"exporters::password"}, Deny: []string{"receivers"}})
 	out, masked, _ := rules.Document("exporters:\n  password: shown\nreceivers:\n  x: 1\n  y: true\n  z: w\n")

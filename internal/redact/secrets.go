@@ -57,6 +57,14 @@ func (s *Secrets) Join(other *Secrets) *Secrets {
 	return g.secrets()
 }
 
+// Equal reports whether both know the same.
+func (s *Secrets) Equal(other *Secrets) bool {
+	if s.Len() == 0 || other.Len() == 0 {
+		return s.Len() == other.Len()
+	}
+	return slices.Equal(s.values, other.values)
+}
+
 // Len is how many strings are known.
 func (s *Secrets) Len() int {
 	if s == nil {
