@@ -89,8 +89,9 @@ func (a *Agent) spokenForBy(s speaker) bool {
 }
 
 func (a *Agent) foldParts(prev *Agent, r report, now time.Time) (ch Changes) {
-	if r.config != nil {
+	if r.config != nil && !r.masks.equal(a.masks) {
 		a.masks = r.masks
+		ch |= ChangedConfig // of what is hidden in it
 	}
 	if r.capabilities != 0 && r.capabilities != a.Capabilities {
 		a.Capabilities = r.capabilities

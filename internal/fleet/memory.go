@@ -58,13 +58,8 @@ const (
 
 // ownBytes is what the agent holds that it shares with no other.
 func (a *Agent) ownBytes() int64 {
-	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes() + a.gatewaysBytes()
+	n := a.channelsBytes() + a.mailBytes() + a.ingestsBytes() + a.gatewaysBytes() + a.masks.bytes()
 	n += agentBytes + len(a.search) + problemBytes*len(a.Problems)
-	for _, known := range a.masks.all() {
-		if known != nil {
-			n += secretsBytes
-		}
-	}
 	for _, c := range a.CustomCapabilities {
 		n += len(c) + attributeBytes
 	}
@@ -145,8 +140,11 @@ func (f *Fleet) stripLocked(rec *record, parts Parts, why CutReason) {
 
 // strip gives up parts and says of which of them something was lost.
 func (a *Agent) strip(parts Parts) (lost Parts) {
-	if parts&PartConfig != 0 && a.Config != nil {
+	if heavy := a.masks.bytes() > lightSecrets; parts&PartConfig != 0 && (a.Config != nil || heavy) {
 		a.Config, lost = nil, lost|PartConfig
+		if heavy {
+			a.masks = masks{}
+		}
 	}
 	if parts&PartComponents != 0 && a.Components != nil {
 		a.Components, lost = nil, lost|PartComponents

@@ -11,6 +11,8 @@ import (
 	"github.com/open-telemetry/opamp-go/protobufs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-fleetview/fleetview/internal/redact"
 )
 
 // bulkyReport tells a part of each kind that is large and like no other agent's.
@@ -91,6 +93,34 @@ func TestMemoryOfAllAgentsIsBounded(t *testing.T) {
 		f.forgetLocked(f.agents[uid])
 	}
 	assert.Zero(t, f.Stats().Memory, "what is forgotten weighs nothing")
+}
+
+// TestSecretsWeighWhatTheyTake though nobody is shown them: a small config that is all masks can have had a megabyte.
+func TestSecretsWeighWhatTheyTake(t *testing.T) {
+	f := redacting(t, Limits{})
+	const most = 1 << 20
+	f.settings.MaxMemory = most
+	report := func(seq uint64, agent, size int) *protobufs.AgentToServer {
+		var b strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&b, "password%d: %0*d\n", i, size, agent*1000+i)
+		}
+		msg := fullReport(seq)
+		msg.EffectiveConfig = scenarioConfig(b.String())
+		return msg
+	}
+	for i := range 50 {
+		f.Report(wsConn(1), reportOf(fmt.Sprint(i), report(0, i, 20)), testNow)
+		f.Report(wsConn(1), reportOf(fmt.Sprint(i), report(1, i, 3000)), testNow) // the same, once it is masked
+		require.Less(t, f.Stats().Memory, int64(most+50*(agentBytes+maxSearchBytes)))
+		require.Equal(t, weigh(f), f.Stats().Memory)
+	}
+	assert.NotZero(t, f.Stats().Cuts[CutMemory])
+	secret := fmt.Sprintf("%03000d", 49_000)
+	f.Report(wsConn(1), reportOf("49", &protobufs.AgentToServer{SequenceNum: 2, Health: failing("no: " + secret)}), testNow)
+	assert.Equal(t, redact.Mask, errorOf(t, f, "49"), "what is not remembered can't be found")
+	f.Report(wsConn(1), reportOf("0", &protobufs.AgentToServer{SequenceNum: 2, Health: failing(fmt.Sprintf("no: %03000d", 0))}), testNow)
+	assert.Equal(t, "no: "+redact.Mask, errorOf(t, f, "0"))
 }
 
 func TestEqualContentIsCountedOnce(t *testing.T) {

@@ -43,8 +43,9 @@ const (
 	maxCleanedBytes = 32 << 20
 )
 
-// secretsBytes is about what a set of secrets takes, in bytes.
-const secretsBytes = 10 << 10
+// lightSecrets is about what the secrets of a config of usual size take, in bytes. They are remembered whatever else is
+// given up.
+const lightSecrets = 16 << 10
 
 func newRedaction(rules *redact.Rules, l Limits) *redaction {
 	return &redaction{rules: rules, maxConfig: l.MaxConfigBytes, known: map[[sha256.Size]byte]*cleaned{}}
@@ -58,13 +59,15 @@ type masks struct {
 }
 
 // blind reports whether errors of the agent may hold secrets that nobody knows: it has a config that was not seen, or not
-// all of it, or was seen by a process before this one.
+// all of it, or was seen by a process before this one, or was given up with its secrets.
 func (a *Agent) blind(caps Capabilities) bool {
 	switch {
 	case a == nil:
 		return caps&reportsConfig != 0
 	case a.masks.known:
 		return false
+	case a.Dropped&PartConfig != 0:
+		return true
 	case a.Config != nil:
 		return a.Config.mayHideSecrets()
 	default:
@@ -78,6 +81,17 @@ func (m masks) all() []*redact.Secrets {
 		return []*redact.Secrets{m.secrets}
 	}
 	return []*redact.Secrets{m.secrets, m.before}
+}
+
+func (m masks) bytes() (n int) {
+	for _, known := range m.all() {
+		n += known.Bytes()
+	}
+	return n
+}
+
+func (m masks) equal(other masks) bool {
+	return m.known == other.known && m.secrets.Equal(other.secrets) && m.before.Equal(other.before)
 }
 
 // beforeThat are the secrets to remember of the config before one with the secrets in is.

@@ -26,6 +26,7 @@ type Secrets struct {
 	values []string
 	index  map[[minSecretsPrefix]byte][]string // by their first bytes, the longest first
 	pairs  [1 << 16 / 8]byte                   // which two bytes begin one of them
+	bytes  int                                 // about what all of it takes
 }
 
 // With is a set that knows values as well, for instance what environment variables
@@ -57,8 +58,22 @@ func (s *Secrets) Join(other *Secrets) *Secrets {
 	return g.secrets()
 }
 
+// secretBytes is about what a set takes for each string besides its text: in a list and in an index.
+const secretBytes = 96
+
+// Bytes is about how much memory the set takes.
+func (s *Secrets) Bytes() int {
+	if s == nil {
+		return 0
+	}
+	return s.bytes
+}
+
 // Equal reports whether both know the same.
 func (s *Secrets) Equal(other *Secrets) bool {
+	if s == other {
+		return true
+	}
 	if s.Len() == 0 || other.Len() == 0 {
 		return s.Len() == other.Len()
 	}
@@ -184,6 +199,7 @@ func (g *gathering) secrets() *Secrets {
 		return nil
 	}
 	s := &Secrets{index: make(map[[minSecretsPrefix]byte][]string, len(g.known))}
+	s.bytes = len(s.pairs) + secretBytes*len(g.known) + g.bytes
 	for v := range g.known {
 		s.values = append(s.values, v)
 	}
