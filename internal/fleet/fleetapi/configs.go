@@ -4,11 +4,13 @@
 package fleetapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetconfig"
+	"github.com/otel-fleetview/fleetview/internal/fleet/fleethistory"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetquery"
 	"github.com/otel-fleetview/fleetview/internal/fleet/fleetsearch"
 )
@@ -147,11 +149,17 @@ func (a *API) showConfig(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) findConfig(w http.ResponseWriter, r *http.Request, hash string) (fleetsearch.Config, bool) {
-	c, ok := a.reader.Config(r.Context(), hash)
-	if !ok && !a.stillReading(w, hash) {
+	c, err := a.reader.Config(r.Context(), hash)
+	switch {
+	case errors.Is(err, fleethistory.ErrNoConfig):
+		if a.stillReading(w, hash) {
+			break
+		}
 		fail(w, http.StatusNotFound, "not_found", fmt.Sprintf("no agent runs a config whose hash, variant or family begins with %.80q", hash))
+	case err != nil:
+		unreadable(w)
 	}
-	return c, ok
+	return c, err == nil
 }
 
 // stillReading answers a request for a config that is not known, and returns true, if one that is unread may be it: by the

@@ -125,9 +125,13 @@ func (brokenHistory) Config(context.Context, fleet.Sum) (*fleet.Config, error) {
 func TestHistoryThatCanNotBeRead(t *testing.T) {
 	a := New(fleet.New(fleet.Settings{}), Settings{History: brokenHistory{}})
 	t.Cleanup(a.Close)
-	for _, target := range []string{"/api/v1/history", "/api/v1/agents/" + apiUID(1).String() + "/history"} {
+	past := "/api/v1/configs/" + strings.Repeat("ab", 32)
+	for _, target := range []string{
+		"/api/v1/history", "/api/v1/agents/" + apiUID(1).String() + "/history", past, past + "/diff/majority",
+		"/api/v1/rollout?of=config&value=" + strings.Repeat("ab", 32),
+	} {
 		w := get(a, target)
-		assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+		assert.Equal(t, http.StatusServiceUnavailable, w.Code, target)
 		assert.NotContains(t, w.Body.String(), "secret")
 	}
 }

@@ -45,7 +45,7 @@ func (w *world) Events(_ context.Context, q fleet.EventQuery) (fleet.EventPage, 
 }
 
 func (w *world) Config(_ context.Context, sum fleet.Sum) (*fleet.Config, error) {
-	return w.configs[sum], nil
+	return w.configs[sum], w.fails
 }
 
 func uidOf(n byte) opampwire.InstanceUID { return opampwire.InstanceUID{1, 15: n} }
@@ -276,6 +276,12 @@ func TestPastConfigsAreRemembered(t *testing.T) {
 	for i := range 20 {
 		w.report(1, minute(i), "1", exporting(fmt.Sprintf("otlp/%d", i)))
 	}
+	w.fails = context.Canceled // who doesn't wait for an answer leaves nothing behind
+	for sum := range w.configs {
+		budget := 1
+		r.kindOf(t.Context(), sum.String(), &budget)
+	}
+	w.fails = nil
 	budget := 100
 	for range 2 {
 		for sum := range w.configs {

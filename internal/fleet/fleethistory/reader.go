@@ -5,6 +5,7 @@ package fleethistory
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -44,6 +45,9 @@ type Reader struct {
 	kinds map[string]kind // of configs that nobody runs any more, by hash; guarded by mu
 }
 
+// ErrNoConfig says that no config with that hash is run, or kept.
+var ErrNoConfig = errors.New("no such config")
+
 // kind is with which other configs one is the same. A config that is not known has none.
 type kind struct{ variant, family, label string }
 
@@ -56,20 +60,23 @@ func New(log Log, index *fleetsearch.Index) *Reader {
 }
 
 // Config is the config with a hash (or its first digits), a variant or a family that somebody runs; or, by its whole
-// hash, one that nobody runs any more.
-func (r *Reader) Config(ctx context.Context, hash string) (fleetsearch.Config, bool) {
+// hash, one that nobody runs any more. Where there is none the error is [ErrNoConfig]; another says why nobody can know.
+func (r *Reader) Config(ctx context.Context, hash string) (fleetsearch.Config, error) {
 	if c, ok := r.index.Config(hash); ok {
-		return c, true
+		return c, nil
 	}
 	sum, err := fleet.ParseSum(hash)
 	if err != nil {
-		return fleetsearch.Config{}, false
+		return fleetsearch.Config{}, ErrNoConfig
 	}
 	c, err := r.log.Config(ctx, sum)
-	if err != nil || c == nil {
-		return fleetsearch.Config{}, false
+	switch {
+	case err != nil:
+		return fleetsearch.Config{}, err
+	case c == nil:
+		return fleetsearch.Config{}, ErrNoConfig
 	}
-	return fleetsearch.Config{Facts: fleetconfig.Examine(c), Config: c}, true
+	return fleetsearch.Config{Facts: fleetconfig.Examine(c), Config: c}, nil
 }
 
 // Knows reports whether the config with that hash is run, or kept.
@@ -130,8 +137,12 @@ func (r *Reader) kindOf(ctx context.Context, hash string, budget *int) kind {
 		return k
 	}
 	*budget--
-	if c, ok := r.Config(ctx, hash); ok {
+	c, err := r.Config(ctx, hash)
+	switch {
+	case err == nil:
 		k = kind{c.Facts.Variant, c.Facts.Family, c.Facts.Label}
+	case !errors.Is(err, ErrNoConfig):
+		return k // that nobody could look says nothing of the config
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

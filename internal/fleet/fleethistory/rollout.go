@@ -240,9 +240,12 @@ func (t *roll) config(ctx context.Context) error {
 		}
 		value = found.Facets[0].Values[0].Value
 	}
-	c, ok := t.reader.Config(ctx, value)
-	if !ok {
+	c, err := t.reader.Config(ctx, value)
+	switch {
+	case errors.Is(err, ErrNoConfig):
 		return fmt.Errorf("value: %.80q %w", value, ErrNoValue)
+	case err != nil:
+		return err
 	}
 	t.out.Value, t.out.Label, t.out.Hash, t.family = c.Facts.Variant, c.Facts.Label, c.Facts.Hash, c.Facts.Family
 	return nil

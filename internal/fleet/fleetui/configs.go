@@ -6,6 +6,7 @@ package fleetui
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -178,9 +179,9 @@ type oneConfigPage struct {
 }
 
 func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
-	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
-	if !ok {
-		u.unknownConfig(w, r, r.PathValue("hash"))
+	c, err := u.reader.Config(r.Context(), r.PathValue("hash"))
+	if err != nil {
+		u.noConfig(w, r, r.PathValue("hash"), err)
 		return
 	}
 	u.render(w, r, http.StatusOK, "config.html", page{
@@ -191,12 +192,24 @@ func (u *UI) oneConfig(w http.ResponseWriter, r *http.Request) {
 
 // configText serves one file of a config as text.
 func (u *UI) configText(w http.ResponseWriter, r *http.Request) {
-	c, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
-	if !ok {
-		u.unknownConfig(w, r, r.PathValue("hash"))
+	c, err := u.reader.Config(r.Context(), r.PathValue("hash"))
+	if err != nil {
+		u.noConfig(w, r, r.PathValue("hash"), err)
 		return
 	}
 	u.writeFile(w, r, c.Config, r.URL.Query().Get("name"))
+}
+
+// noConfig says why a config can't be shown.
+func (u *UI) noConfig(w http.ResponseWriter, r *http.Request, name string, err error) {
+	if errors.Is(err, fleethistory.ErrNoConfig) {
+		u.unknownConfig(w, r, name)
+		return
+	}
+	u.render(w, r, http.StatusServiceUnavailable, "missing.html", page{
+		Title: "Not readable", Here: "/configs",
+		Body: missing{Heading: "Configs of the past can't be read now", Text: clean(short(err.Error(), 300))},
+	})
 }
 
 // unknownConfig answers for a config that is not known. By the hash every config is known, by variant and family only what
@@ -283,15 +296,19 @@ const maxDiffLines = 4000
 // ?exact=true.
 func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 	v := newView(r.URL.Path, r.URL.Query(), "to", "from", "exact")
-	from, ok := u.reader.Config(r.Context(), r.PathValue("hash"))
-	if !ok {
-		u.unknownConfig(w, r, r.PathValue("hash"))
+	from, err := u.reader.Config(r.Context(), r.PathValue("hash"))
+	if err != nil {
+		u.noConfig(w, r, r.PathValue("hash"), err)
 		return
 	}
 	backwards := v.values.Has("from")
 	other := cmp.Or(v.values.Get("from"), v.values.Get("to"))
-	to, ok := u.otherConfig(r.Context(), from, strings.TrimSpace(other))
-	if !ok {
+	to, err := u.otherConfig(r.Context(), from, strings.TrimSpace(other))
+	if err != nil && !errors.Is(err, fleethistory.ErrNoConfig) {
+		u.noConfig(w, r, other, err)
+		return
+	}
+	if err != nil {
 		u.render(w, r, http.StatusNotFound, "missing.html", page{
 			Title: "Nothing to compare with", Here: "/configs",
 			Body: missing{
@@ -321,13 +338,16 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 	u.render(w, r, http.StatusOK, "diff.html", page{Title: "Config diff", Here: "/configs", Body: body})
 }
 
-func (u *UI) otherConfig(ctx context.Context, from fleetsearch.Config, to string) (fleetsearch.Config, bool) {
+func (u *UI) otherConfig(ctx context.Context, from fleetsearch.Config, to string) (fleetsearch.Config, error) {
 	if to == "majority" {
 		to = from.MajorityHash
 	}
 	if uid, err := opampwire.ParseInstanceUID(to); err == nil {
 		if a, ok := u.fleet.Agent(uid); ok {
-			return u.configOf(a)
+			if c, ok := u.configOf(a); ok {
+				return c, nil
+			}
+			return fleetsearch.Config{}, fleethistory.ErrNoConfig
 		}
 	}
 	return u.reader.Config(ctx, to)

@@ -333,6 +333,13 @@ func TestEventsTellWhatHappened(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
 	requireSafe(t, w)
 	assert.Contains(t, text(w), "What happened can&#39;t be read now the disk is &lt;gone&gt;")
+
+	past := "/configs/" + strings.Repeat("ab", 32)
+	for _, address := range []string{past, past + "/text", past + "/diff"} {
+		w = get(broken, address)
+		assert.Equal(t, http.StatusServiceUnavailable, w.Code, address)
+		assert.Contains(t, text(w), "Configs of the past can&#39;t be read now disk I/O error", address)
+	}
 	for _, k := range fleet.EventKinds() {
 		assert.NotEmpty(t, eventBadges[k].Word, k)
 	}

@@ -166,7 +166,7 @@ func (s *shared) make(r *http.Request, h http.HandlerFunc) (a *answer, took time
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
-	if a.status < http.StatusInternalServerError {
+	if a.status < http.StatusInternalServerError && r.Context().Err() == nil { // what was cut short may lack something
 		s.keep(r.URL.RequestURI(), a)
 	}
 	return a, took

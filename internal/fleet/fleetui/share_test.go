@@ -74,6 +74,18 @@ func (k *kitchen) ask(r *http.Request) string {
 	return w.Body.String()
 }
 
+// TestWhatSomebodyDidNotWaitForIsSharedWithNobody for it may lack what could not be read any more.
+func TestWhatSomebodyDidNotWaitForIsSharedWithNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKitchen(100 * time.Millisecond)
+		told := k.change(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		assert.Equal(t, "0", k.refresh(ctx, "/agents", told))
+		assert.Equal(t, "1", k.refresh(t.Context(), "/agents", told))
+	})
+}
+
 func (k *kitchen) change(n byte) fleet.Position {
 	k.fleet.Report(conn(n), report(n, "name", "host", "StatusOK", ""), uiNow)
 	return k.fleet.Position()
