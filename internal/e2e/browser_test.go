@@ -8,10 +8,15 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,6 +225,40 @@ func TestPage(t *testing.T) {
 	f.stop(t)
 	b.sees(t, "Live updates paused")
 	b.picture(t, "paused")
+}
+
+// TestAPageThatCouldNotBeHadIsTriedAgain though nothing more happens: what is shown would stay as it was.
+func TestAPageThatCouldNotBeHadIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	var broken atomic.Bool
+	var refused atomic.Int32
+	between := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: f.web}) },
+		FlushInterval: -1,
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if broken.Load() && r.Header.Get("Fleetview-Refresh") != "" {
+			refused.Add(1)
+			http.Error(w, "busy", http.StatusServiceUnavailable)
+			return
+		}
+		between.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		front.CloseClientConnections() // event streams
+		front.Close()
+	})
+	b := openBrowser(t)
+	b.do(t, "the page does not load", wide, chromedp.Navigate(front.URL+"/agents"))
+	b.until(t, `document.querySelector("#live-state")?.dataset.state === "live"`)
+	broken.Store(true)
+	f.startAgent(t, "http")
+	b.sees(t, "Live updates paused")
+	broken.Store(false)
+	b.sees(t, "otelcol-fleetview-e2e")
+	b.until(t, `document.querySelector("#live-state").dataset.state === "live"`)
+	assert.NotZero(t, refused.Load())
 }
 
 // TestPageHasNoComplaints loads each kind of page and holds that nothing was thrown, blocked or missing.

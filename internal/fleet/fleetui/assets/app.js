@@ -55,6 +55,9 @@
 
   let fetching = false;
   let again = false;
+  let failed = false;
+  const soonest = 5000;
+  let retryRefresh = soonest; // until the next try after a page could not be had, in milliseconds
   let told = ""; // the last that the event stream said: the server may give us an answer that is as new as that
 
   const refresh = () => {
@@ -66,6 +69,15 @@
     const began = performance.now();
     const done = () => {
       fetching = false;
+      if (failed) { // what is shown is not what is true: it is said, and tried again though nothing new may happen
+        failed = again = false;
+        saySoon();
+        setTimeout(() => { if (!document.hidden) refresh(); }, retryRefresh);
+        retryRefresh = Math.min(2 * retryRefresh, 60000);
+        return;
+      }
+      retryRefresh = soonest;
+      if (source?.readyState === EventSource.OPEN) sayLive();
       if (again) {
         again = false;
         setTimeout(refresh, Math.max(1000, 2 * (performance.now() - began)));
@@ -76,6 +88,9 @@
   };
 
   const isRefresh = (detail) => Boolean(detail.requestConfig?.headers?.["Fleetview-Refresh"]);
+  for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(failure, (e) => { failed ||= isRefresh(e.detail); });
+  }
 
   document.addEventListener("htmx:beforeSwap", (e) => {
     if (!isRefresh(e.detail)) {
@@ -168,7 +183,6 @@
 
   let source = null;
   let retry = 0;
-  const soonest = 5000;
   let refused = soonest; // until the next try after the server said no, in milliseconds
   let pausedTimer = 0;
 
