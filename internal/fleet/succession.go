@@ -44,7 +44,7 @@ func (f *Fleet) unfileLocked(a *Agent) {
 	}
 }
 
-// inheritLocked looks for those who are gone and whom rec, who is there, came to replace: the last of them, and those who
+// inheritLocked looks for those who are gone and whom rec came to replace: the last of them, and those who
 // were there one after the other before that.
 func (f *Fleet) inheritLocked(rec *record, now time.Time) {
 	for range maxHeirsLooked {
@@ -56,8 +56,8 @@ func (f *Fleet) inheritLocked(rec *record, now time.Time) {
 	}
 }
 
-// bequeathLocked looks for somebody who was there to replace rec before it went: of several the one who came first, whom
-// those who came later may have replaced in turn.
+// bequeathLocked looks for somebody who came to replace rec, and may be gone as well by now: of several the one who came
+// first, whom those who came later may have replaced in turn.
 func (f *Fleet) bequeathLocked(rec *record, now time.Time) {
 	heir := f.nextOfKinLocked(rec, func(a *Agent) bool { return a.mayInherit(rec.agent) }, firstSeenFirst)
 	switch {
@@ -69,10 +69,11 @@ func (f *Fleet) bequeathLocked(rec *record, now time.Time) {
 	}
 }
 
-// someoneBetweenLocked reports whether there is somebody else who may turn out to be what gone became before it was rec.
+// someoneBetweenLocked reports whether there is somebody else who came after gone and before rec, and may turn out to be
+// what gone became.
 func (f *Fleet) someoneBetweenLocked(gone, rec *record) bool {
-	return !rec.agent.Before.IsZero() && f.nextOfKinLocked(rec, func(a *Agent) bool {
-		return a.Present() && a.FirstSeen.After(gone.agent.FirstSeen) && a.FirstSeen.Before(rec.agent.KnownSince)
+	return f.nextOfKinLocked(rec, func(a *Agent) bool {
+		return a.Present() && a.FirstSeen.After(gone.agent.LastSeen) && a.FirstSeen.Before(rec.agent.KnownSince) && a.mayInherit(gone.agent)
 	}, firstSeenFirst) != nil
 }
 
@@ -93,15 +94,19 @@ func (f *Fleet) nextOfKinLocked(rec *record, suits func(*Agent) bool, sooner fun
 	return first
 }
 
-// mayInherit reports whether a is there and can have come in the place of gone, of the same logical identity. It may
-// follow several, but not two that were there at the same time: those were two things.
+// mayInherit reports whether a can have come in the place of gone, of the same logical identity. Who is there may have come
+// before the other left. Besides that a may follow several, but not two that were there at the same time: those were two
+// things.
 func (a *Agent) mayInherit(gone *Agent) bool {
-	if a.Logical == "" || !a.Present() || (!a.Before.IsZero() && gone.LastSeen.After(a.KnownSince)) {
+	if a.Logical == "" || a.Liveness == LivenessUnknown {
 		return false
 	}
 	switch gone.Liveness {
 	case LivenessGoodbye, LivenessLost, LivenessSilent:
 	default:
+		return false
+	}
+	if (!a.Present() || !a.Before.IsZero()) && gone.LastSeen.After(a.KnownSince) {
 		return false
 	}
 	return a.FirstSeen.After(gone.FirstSeen) && a.FirstSeen.After(gone.LastSeen.Add(-overlap))
