@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -130,16 +131,18 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 		was := *m
 		*m = masks{known: true}
 		cleanNames(&c, files) // a name may be an address
+		room := r.maxConfig // no more is kept of all of them
 		for _, name := range sortedKeys(files) {
 			body := files[name].GetBody()
-			done := r.config(body)
+			done := r.config(body, room)
 			if o := files[name]; o != nil {
 				o.Body = done.body
 			}
-			if len(body) > r.maxConfig {
+			if len(body) > room {
 				out.noteSize(name, len(body))
 				m.known = false
 			}
+			room = max(0, room-len(body))
 			out.masked += done.masked
 			m.secrets = join(m.secrets, done.secrets)
 		}
@@ -179,14 +182,14 @@ func join(a, b *redact.Secrets) *redact.Secrets {
 	}
 }
 
-// config masks one body, or remembers how that went.
-func (r *redaction) config(body []byte) *cleaned {
+// config masks as much of one body as there is room for, or remembers how that went.
+func (r *redaction) config(body []byte, room int) *cleaned {
+	if len(body) > room { // a line that is cut could hide what it says
+		body = body[:room]
+		body = body[:max(0, bytes.LastIndexByte(body, '\n')+1)]
+	}
 	if len(body) == 0 {
 		return &cleaned{body: body}
-	}
-	if len(body) > r.maxConfig { // no more is kept; a line that is cut could hide what it says
-		body = body[:r.maxConfig]
-		body = body[:max(0, bytes.LastIndexByte(body, '\n')+1)]
 	}
 	c := r.remember(sha256.Sum256(body), len(body))
 	c.once.Do(func() {
@@ -224,16 +227,23 @@ type cleaner struct {
 // maxCleanText bounds a text that is looked at, in bytes: more than is kept of any.
 const maxCleanText = 16 << 10
 
+// looked is as much of s as is looked at, without the last word, which may be the beginning of a secret.
+func looked(s string) string {
+	if len(s) <= maxCleanText {
+		return s
+	}
+	s = head(s, maxCleanText)
+	if i := strings.LastIndexAny(s, " \t\n\",;"); i > 0 {
+		s = s[:i]
+	}
+	return s
+}
+
 func (c *cleaner) text(s string) string {
 	if s == "" {
 		return s
 	}
-	if len(s) > maxCleanText { // without the last word, which may be the beginning of a secret
-		s = head(s, maxCleanText)
-		if i := bytes.LastIndexAny([]byte(s), " \t\n\",;"); i > 0 {
-			s = s[:i]
-		}
-	}
+	s = looked(s)
 	for _, known := range c.secrets {
 		s = c.rules.Text(s, known)
 	}
@@ -295,6 +305,7 @@ func (c *cleaner) attributes(list []*protobufs.KeyValue) {
 	named := make(map[string]any, len(list))
 	for _, a := range list {
 		if s, ok := a.GetValue().GetValue().(*protobufs.AnyValue_StringValue); ok {
+			s.StringValue = looked(s.StringValue)
 			named[a.GetKey()] = s.StringValue
 		}
 	}
@@ -331,10 +342,10 @@ func (c *cleaner) value(key string, v *protobufs.AnyValue, depth int) {
 	}
 	switch v := v.GetValue().(type) {
 	case *protobufs.AnyValue_StringValue:
-		v.StringValue = c.text(c.named(key, v.StringValue))
+		v.StringValue = c.text(c.named(key, looked(v.StringValue)))
 	case *protobufs.AnyValue_BytesValue:
 		if utf8.Valid(v.BytesValue) {
-			v.BytesValue = []byte(c.text(c.named(key, string(v.BytesValue))))
+			v.BytesValue = []byte(c.text(c.named(key, looked(string(v.BytesValue)))))
 		}
 	case *protobufs.AnyValue_ArrayValue:
 		for _, item := range v.ArrayValue.GetValues() {

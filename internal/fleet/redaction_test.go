@@ -192,11 +192,34 @@ func TestAConfigThatIsTooBigIsCutAtALine(t *testing.T) {
 	assert.Equal(t, uint64(1), f.Stats().Cuts[CutConfigBytes])
 }
 
+// TestNoMoreIsLookedAtThanIsKept of many files as of one, so that what a message costs is bounded by that.
+func TestNoMoreIsLookedAtThanIsKept(t *testing.T) {
+	f := redacting(t, Limits{MaxConfigBytes: 1000})
+	files := map[string]*protobufs.AgentConfigObject{}
+	for i := range 10 {
+		files[fmt.Sprint(i)] = &protobufs.AgentConfigObject{Body: []byte(strings.Repeat("# a comment\n", 30) + "password: " + secretToken + "\n")}
+	}
+	msg := fullReport(0)
+	msg.EffectiveConfig = &protobufs.EffectiveConfig{ConfigMap: &protobufs.AgentConfigMap{ConfigMap: files}}
+	msg.AgentDescription.NonIdentifyingAttributes = []*protobufs.KeyValue{{Key: "note", Value: textValue(strings.Repeat("password=hunter2 ", 1<<16))}}
+	f.Report(testConn, reportOf("a", msg), testNow)
+	a, _ := f.Agent(scenarioUID("a"))
+	assert.LessOrEqual(t, f.redact.bytes, 1000)
+	assert.False(t, a.Config.Files[0].Truncated)
+	for _, file := range a.Config.Files[2:] {
+		assert.True(t, file.Truncated)
+		assert.Equal(t, len("# a comment\n")*30+len("password: \n")+len(secretToken), file.Size)
+		assert.NotContains(t, file.Body, secretToken)
+	}
+	f.Report(testConn, reportOf("a", &protobufs.AgentToServer{SequenceNum: 1, Health: failing("no: " + secretToken)}), testNow)
+	assert.Equal(t, redact.Mask, errorOf(t, f, "a"))
+}
+
 func TestTheSameConfigIsMaskedOnce(t *testing.T) {
 	f := redacting(t, Limits{})
 	var first *cleaned
 	for range 3 {
-		c := f.redact.config([]byte(secretConfig(secretToken)))
+		c := f.redact.config([]byte(secretConfig(secretToken)), f.redact.maxConfig)
 		if first == nil {
 			first = c
 		}
@@ -205,7 +228,7 @@ func TestTheSameConfigIsMaskedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 2 * maxCleaned {
 		wg.Go(func() {
-			f.redact.config([]byte{'a', ':', ' ', byte('0' + i%10), byte('0' + i/10%10), byte('0' + i/100%10), byte('0' + i/1000)})
+			f.redact.config([]byte{'a', ':', ' ', byte('0' + i%10), byte('0' + i/10%10), byte('0' + i/100%10), byte('0' + i/1000)}, 100)
 		})
 	}
 	wg.Wait()
