@@ -131,7 +131,7 @@ func (r *redaction) clean(msg *protobufs.AgentToServer, prev *Agent) (out maskin
 		was := *m
 		*m = masks{known: true}
 		cleanNames(&c, files) // a name may be an address
-		room := r.maxConfig // no more is kept of all of them
+		room := r.maxConfig   // no more is kept of all of them
 		for _, name := range sortedKeys(files) {
 			body := files[name].GetBody()
 			done := r.config(body, room)
