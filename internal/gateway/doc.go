@@ -86,7 +86,8 @@
 // of agents with something to say wait, each with one message, which stops its agent by its
 // own socket; who waits longer than a write may take loses the message, not the connection.
 // When the server answers slowly the pool grows, because servers deal with a
-// connection's messages one after the other.
+// connection's messages one after the other. It also grows when connections have 4,000 agents
+// each, because servers bound how many may share one.
 //
 // A message is counted against its limit before it is kept. If the server closes a
 // connection because of one that is too large for it, that size is refused to

@@ -217,6 +217,20 @@ func (r *router) resting(l *lane) bool {
 	return l.carrier == nil && slices.Contains(r.lanes, l)
 }
 
+// crowded says whether too many agents share lanes, of which there are n, all connected.
+func (r *router) crowded(n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	agents, live := 0, 0
+	for _, l := range r.lanes {
+		agents += l.agents
+		if l.carrier != nil {
+			live++
+		}
+	}
+	return live == n && agents > n*crowd
+}
+
 func (r *router) joinLocked(a *agent, l *lane) {
 	if a.lane != nil {
 		a.lane.agents--

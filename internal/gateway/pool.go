@@ -37,6 +37,9 @@ const (
 	proven = 10 * time.Second
 	// growPause is the least time between two connections more.
 	growPause = 5 * time.Second
+	// crowd is how many agents a connection has before there is one more: servers bound how many
+	// may share one, ours at 10,000.
+	crowd = 4_000
 	// poolTick is how often the pool looks whether it should grow, or can do with less.
 	poolTick = time.Second
 	// unusedKeep is how long a connection is kept on which nothing was ever sent: servers
@@ -170,8 +173,8 @@ func (p *pool) all() []*slot {
 }
 
 // tend makes the pool grow while the server takes long to answer, because it deals with the
-// messages of one connection one after the other, and lets connections go that nobody
-// needs.
+// messages of one connection one after the other, and while too many agents share a
+// connection, and lets connections go that nobody needs.
 func (p *pool) tend(ctx context.Context) {
 	ticker := time.NewTicker(min(poolTick, max(p.set.UpstreamIdle/4, time.Millisecond)))
 	defer ticker.Stop()
@@ -182,15 +185,29 @@ func (p *pool) tend(ctx context.Context) {
 		case <-ticker.C:
 		}
 		slots := p.all()
-		if len(slots) < p.set.MaxConnections && p.slow(slots) {
-			p.log.Info("the server answers slowly, connecting once more",
-				zap.Int("connections", len(slots)+1), zap.Int("max_connections", p.set.MaxConnections))
-			p.run(ctx, p.add(), true)
+		if len(slots) < p.set.MaxConnections {
+			if why := p.short(slots); why != "" {
+				p.log.Info("connecting to the OpAMP server once more", zap.String("reason", why),
+					zap.Int("connections", len(slots)+1), zap.Int("max_connections", p.set.MaxConnections))
+				p.run(ctx, p.add(), true)
+			}
 		}
 		for _, s := range slots {
 			s.tidy(time.Now())
 		}
 		p.shrink()
+	}
+}
+
+// short says why there should be a connection more; empty if there should not.
+func (p *pool) short(slots []*slot) string {
+	switch {
+	case p.router.crowded(len(slots)):
+		return "many agents"
+	case p.slow(slots):
+		return "the server answers slowly"
+	default:
+		return ""
 	}
 }
 

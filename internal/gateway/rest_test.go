@@ -423,6 +423,48 @@ func TestWhoWaitsAtTheStartIsToldWhatIsKnown(t *testing.T) {
 	}
 }
 
+// Servers bound how many agents may share a connection: the pool grows before that.
+func TestCrowdIsSharedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 2*crowd + 200
+		s := asleep(t, Settings{})
+		defer s.end()
+		agents := make([]*speaker, 0, most)
+		come := func(n int) {
+			for range n {
+				uid := opamp(1)
+				uid[13], uid[14] = byte(len(agents)>>8), byte(len(agents))
+				a := s.agent(uid)
+				require.NoError(t, a.Message(opampwire.AppendHeartbeat(nil, uid, 1)[1:]))
+				agents = append(agents, a)
+			}
+		}
+		states := func(connected int) {
+			t.Helper()
+			time.Sleep(3 * poolTick)
+			synctest.Wait()
+			got, idle := s.states()
+			require.Equal(t, []int{connected, 0}, []int{got, idle})
+		}
+		come(crowd)
+		states(1)
+		come(1)
+		states(2)
+		come(crowd - 1)
+		states(2)
+		come(200)
+		states(3)
+		for _, a := range agents { // a beat each, and those move that another connection is for
+			require.NoError(t, a.Message(opampwire.AppendHeartbeat(nil, a.uid, 2)[1:]))
+		}
+		synctest.Wait()
+		for _, u := range s.Stats().Upstreams {
+			require.InDelta(t, most/3, u.Agents, most/10)
+		}
+		require.Zero(t, sum(s.drop.counts()))
+	})
+}
+
 // What a pool has grown by it takes back when that is at rest.
 func TestPoolShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
