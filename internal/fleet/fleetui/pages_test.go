@@ -320,7 +320,7 @@ func TestEventsTellWhatHappened(t *testing.T) {
 	assert.Greater(t, len(seen), plantedfleet.Agents)
 
 	page, _ = shown(t, u, "/")
-	assert.Contains(t, page, "Comes and goes times within an hour edge-agent on node-081")
+	assert.Contains(t, page, "Comes and goes how often in the last hour edge-agent on node-081")
 	page, _ = shown(t, u, "/agents/"+plantedfleet.UID(82).String())
 	assert.Contains(t, page, "Timeline")
 	assert.Contains(t, page, "was lost")

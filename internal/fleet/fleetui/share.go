@@ -5,6 +5,7 @@ package fleetui
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -28,6 +29,9 @@ const (
 // one: all of those together have a quarter of a core. People who go to a page don't wait for that.
 const restFor = 3
 
+// maxWaiting bounds how many requests of one address may wait for a page that is brought up to date.
+const maxWaiting = 64
+
 // Headers of a request of app.js that brings a page up to date: where it is, and what the event stream told last.
 const (
 	headerRefresh = "Fleetview-Refresh"
@@ -44,10 +48,18 @@ type shared struct {
 	turn  chan struct{}                           // full while a page is brought up to date
 
 	mu    sync.Mutex
-	pages map[string]*answer // guarded by mu; by address
-	bytes int                // guarded by mu; of all their bodies
+	pages map[string]*answer  // guarded by mu; by address
+	bytes int                 // guarded by mu; of all their bodies
+	lines map[string]*waiters // guarded by mu; by the address of those who wait
 
 	rested time.Time // when the next may be brought up to date; owned by who has the turn
+}
+
+// waiters are the requests of one address, which wait for each other. The first of each address waits for shared.turn, so who asks
+// for much delays others by one page.
+type waiters struct {
+	turn    chan struct{} // full while its first is served
+	waiting int           // guarded by shared.mu; who is served included
 }
 
 // answer is a page. It does not change.
@@ -64,7 +76,7 @@ type answer struct {
 }
 
 func newShared(f *fleet.Fleet, index *fleetsearch.Index, now func() time.Time, slot func(http.HandlerFunc) http.HandlerFunc) *shared {
-	return &shared{fleet: f, index: index, now: now, slot: slot, turn: make(chan struct{}, 1), pages: map[string]*answer{}}
+	return &shared{fleet: f, index: index, now: now, slot: slot, turn: make(chan struct{}, 1), pages: map[string]*answer{}, lines: map[string]*waiters{}}
 }
 
 // sharing hands out what h answers. The answer must depend on the address and the fleet alone.
@@ -76,14 +88,14 @@ func (s *shared) sharing(h http.HandlerFunc) http.HandlerFunc {
 		}
 		a := s.answer(r, h)
 		if a == nil {
-			http.Error(w, "the browser did not wait", http.StatusServiceUnavailable)
+			http.Error(w, "the browser did not wait, or there are too many of them at one address", http.StatusServiceUnavailable)
 			return
 		}
 		a.send(w, r)
 	}
 }
 
-// answer is nil if the client is gone.
+// answer is nil if the client is gone, or too many wait.
 func (s *shared) answer(r *http.Request, h http.HandlerFunc) *answer {
 	if r.Header.Get(headerRefresh) == "" {
 		a, _ := s.make(r, h)
@@ -93,12 +105,11 @@ func (s *shared) answer(r *http.Request, h http.HandlerFunc) *answer {
 	if a := s.find(r, known); a != nil {
 		return a
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-r.Context().Done():
+	leave, ok := s.queue(r)
+	if !ok {
 		return nil
 	}
+	defer leave()
 	if a := s.find(r, known); a != nil { // somebody before us wanted the same
 		return a
 	}
@@ -108,6 +119,62 @@ func (s *shared) answer(r *http.Request, h http.HandlerFunc) *answer {
 	a, took := s.make(r, h)
 	s.rested = time.Now().Add(restFor * took)
 	return a
+}
+
+// queue returns when it is the turn of a request, with what ends that.
+func (s *shared) queue(r *http.Request) (leave func(), ok bool) {
+	l, out := s.lineOf(r)
+	if l == nil {
+		return nil, false
+	}
+	if !enter(r.Context(), l.turn) {
+		out()
+		return nil, false
+	}
+	if !enter(r.Context(), s.turn) {
+		<-l.turn
+		out()
+		return nil, false
+	}
+	return func() {
+		<-s.turn
+		<-l.turn
+		out()
+	}, true
+}
+
+func enter(ctx context.Context, turn chan struct{}) bool {
+	select {
+	case turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lineOf is where a request has to wait, and what takes it out of there; nil if there is no room.
+func (s *shared) lineOf(r *http.Request) (l *waiters, out func()) {
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		peer = ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l = s.lines[peer]; l == nil {
+		l = &waiters{turn: make(chan struct{}, 1)}
+		s.lines[peer] = l
+	}
+	if l.waiting >= maxWaiting {
+		return nil, nil
+	}
+	l.waiting++
+	return l, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.waiting--; l.waiting == 0 {
+			delete(s.lines, peer)
+		}
+	}
 }
 
 // knownTo is what a client has been told of: nothing older may be shown to it. To who doesn't say that is what is true

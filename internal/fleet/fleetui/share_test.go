@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +149,38 @@ func TestWhatBrowsersFollowTakesAQuarterOfACoreAtMost(t *testing.T) {
 		assert.LessOrEqual(t, k.busy, time.Minute/(1+restFor)+k.takes)
 		assert.GreaterOrEqual(t, k.busy, time.Minute/(1+restFor)-k.takes)
 		assert.GreaterOrEqual(t, k.made, 3*20, "each in turn")
+	})
+}
+
+// Who asks for many pages at once delays somebody else by one of them, and is refused beyond a bound.
+func TestWhoAsksForMuchDelaysNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 100 * time.Millisecond
+		k := newKitchen(takes)
+		greedy, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		var refused atomic.Int64
+		from := func(peer, address string) *http.Request {
+			r := httptest.NewRequest(http.MethodGet, address, http.NoBody)
+			r.RemoteAddr = peer
+			r.Header.Set(headerRefresh, address)
+			return r
+		}
+		for i := range 2 * maxWaiting {
+			all.Go(func() {
+				if k.ask(from("192.0.2.1:4000", fmt.Sprint("/", i)).WithContext(greedy)) == "Service Unavailable" {
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		assert.EqualValues(t, maxWaiting, refused.Load())
+		began := time.Now()
+		assert.NotEqual(t, "Service Unavailable", k.ask(from("192.0.2.2:4000", "/")))
+		assert.LessOrEqual(t, time.Since(began), 3*(1+restFor)*takes)
+		stop()
+		all.Wait()
+		assert.Empty(t, k.lines)
 	})
 }
 
